@@ -1,0 +1,3 @@
+//! Floor 4 of Genesis: blocks, the 3D U-Net, initialisers, checkpoints.
+
+pub mod checkpoint;

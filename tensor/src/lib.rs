@@ -1,0 +1,3 @@
+//! Floor 1 of Genesis: what data is.
+
+pub mod random;

@@ -1,0 +1,2 @@
+//! The `genesis` program.
+fn main() {}

@@ -1,0 +1,58 @@
+//! The one error type of this crate: every variant prints as one line that names the file or value
+//! and the cause.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a command line and a finished run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file holds something that cannot be used.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in words.
+        cause: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted, as a verb: "read", "create", "write".
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A request that cannot be carried out; exit code 1.
+    #[error("{0}")]
+    Work(String),
+    /// A wrong combination of flags or values; exit code 2.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error about the content of a file.
+    pub fn file(path: impl AsRef<Path>, cause: impl ToString) -> Self {
+        Self::File { path: path.as_ref().to_path_buf(), cause: cause.to_string() }
+    }
+
+    /// For `map_err`: wraps an I/O error with the action and path.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// The process exit code for this error: 2 for wrong usage, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            _ => 1,
+        }
+    }
+}
