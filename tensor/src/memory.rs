@@ -1,0 +1,175 @@
+//! Blocks of main memory with exact-size free lists.
+//!
+//! A training step asks for the same sizes in the same order every time, so a freed block is kept
+//! in a list of its exact size and handed out again: from the second step on nothing is allocated.
+//! [`statistics`] shows live and peak bytes and how many blocks came from the system.
+
+use crate::{Error, Result};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
+
+/// Alignment of every block: a cache line, and the width of an AVX-512 register.
+const ALIGNMENT: usize = 64;
+/// Blocks at least this large are aligned to, and advised to use, 2 MiB pages.
+const HUGE_PAGE: usize = 2 << 20;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static SYSTEM_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static POISON: AtomicBool = AtomicBool::new(false);
+
+/// Free blocks by size in bytes; addresses are stored as integers because the list owns them.
+static FREE: LazyLock<Mutex<HashMap<usize, Vec<usize>>>> = LazyLock::new(Mutex::default);
+
+/// What the pool holds at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Statistics {
+    /// Bytes in use by tensors.
+    pub live: usize,
+    /// The highest `live` since the start or the last [`reset_peak`].
+    pub peak: usize,
+    /// Bytes held in total: in use and in free lists.
+    pub held: usize,
+    /// Blocks taken from the system since the start.
+    pub system_allocations: usize,
+}
+
+/// Reads the pool's counters.
+pub fn statistics() -> Statistics {
+    Statistics {
+        live: LIVE.load(Ordering::Relaxed),
+        peak: PEAK.load(Ordering::Relaxed),
+        held: HELD.load(Ordering::Relaxed),
+        system_allocations: SYSTEM_ALLOCATIONS.load(Ordering::Relaxed),
+    }
+}
+
+/// Sets the peak to what is live now.
+pub fn reset_peak() {
+    PEAK.store(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// Gives every free block back to the system.
+pub fn release_free() {
+    let mut free = FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for (bytes, blocks) in free.drain() {
+        for address in blocks {
+            HELD.fetch_sub(bytes, Ordering::Relaxed);
+            // SAFETY: every address in the list came from `alloc_zeroed` with this same layout and
+            // was put there exactly once, by the only owner it had.
+            unsafe { dealloc(address as *mut u8, layout(bytes)) };
+        }
+    }
+}
+
+/// When on, every block is filled with NaN before it is handed out, so that a kernel that leaves
+/// part of its output unwritten is found by any test that compares it.
+pub fn set_poison(on: bool) {
+    POISON.store(on, Ordering::Relaxed);
+}
+
+fn layout(bytes: usize) -> Layout {
+    let alignment = if bytes >= HUGE_PAGE { HUGE_PAGE } else { ALIGNMENT };
+    Layout::from_size_align(bytes, alignment).expect("a block is smaller than the address space")
+}
+
+/// An owned block of memory, returned to its free list when dropped.
+pub struct Block {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a block is plain memory with one owner; access goes through `&self` and `&mut self`.
+unsafe impl Send for Block {}
+// SAFETY: as above; `&Block` gives read access only.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// A block of at least `bytes` bytes. Its content is initialised but unspecified: zero when new,
+    /// an earlier tensor's values when reused.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when the system has no more.
+    pub fn new(bytes: usize) -> Result<Self> {
+        let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
+        if bytes > isize::MAX as usize / 2 {
+            return Err(Error::OutOfMemory { bytes });
+        }
+        let reused =
+            FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_mut(&bytes).and_then(Vec::pop);
+        let start = match reused {
+            Some(address) => address as *mut u8,
+            None => {
+                SYSTEM_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+                HELD.fetch_add(bytes, Ordering::Relaxed);
+                // SAFETY: the layout's size is not zero.
+                let start = unsafe { alloc_zeroed(layout(bytes)) };
+                #[cfg(target_os = "linux")]
+                if bytes >= HUGE_PAGE && !start.is_null() {
+                    // SAFETY: the range was just allocated; the advice changes no content.
+                    unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
+                }
+                start
+            }
+        };
+        let start = NonNull::new(start).ok_or(Error::OutOfMemory { bytes })?;
+        if POISON.load(Ordering::Relaxed) {
+            // SAFETY: the block is `bytes` long and owned by nobody else. 0xFF.. is NaN in f32 and
+            // bf16.
+            unsafe { start.as_ptr().write_bytes(0xFF, bytes) };
+        }
+        let live = LIVE.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        PEAK.fetch_max(live, Ordering::Relaxed);
+        Ok(Self { start, bytes })
+    }
+
+    /// The block's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the block is initialised (zeroed at birth), `bytes` long, and borrowed shared.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
+    }
+
+    /// The block's bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`, borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(self.bytes, Ordering::Relaxed);
+        FREE.lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .entry(self.bytes)
+            .or_default()
+            .push(self.start.as_ptr() as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_aligned_and_reused() {
+        // A size no other test uses, so that tests running beside this one cannot take the block.
+        let bytes = 64 * 7_919;
+        let first = Block::new(bytes).unwrap();
+        let address = first.bytes().as_ptr() as usize;
+        assert_eq!(address % ALIGNMENT, 0);
+        drop(first);
+        let second = Block::new(bytes).unwrap();
+        assert_eq!(second.bytes().as_ptr() as usize, address);
+        assert_eq!(Block::new(3 << 20).unwrap().bytes().as_ptr() as usize % HUGE_PAGE, 0);
+    }
+
+    #[test]
+    fn an_absurd_size_is_an_error() {
+        assert!(matches!(Block::new(usize::MAX / 2), Err(Error::OutOfMemory { .. })));
+    }
+}
