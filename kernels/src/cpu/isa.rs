@@ -1,0 +1,100 @@
+//! Instruction sets, chosen at run time.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An instruction set a kernel may use. Later ones include earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What the compiler makes of plain Rust for the baseline target.
+    Portable,
+    /// AVX2 with FMA: 256-bit registers.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL: 512-bit registers with masks.
+    Avx512,
+}
+
+impl Isa {
+    /// Every instruction set, weakest first.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// True if this machine has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// The best instruction set of this machine.
+    pub fn detect() -> Self {
+        Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Portable)
+    }
+
+    /// Runs a loop compiled for this instruction set: the closure is inlined into a function with
+    /// the wider registers enabled, so that the compiler's vectoriser may use them.
+    #[inline]
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        match self {
+            Self::Portable => work(),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Isa` other than `Portable` reaches a context only if `is_available`
+            // (`detect`, `from_str` and the tests check), so the features are there.
+            Self::Avx2 => unsafe { run_avx2(work) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512 => unsafe { run_avx512(work) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => work(),
+        }
+    }
+}
+
+/// # Safety
+/// The machine must have AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+/// # Safety
+/// The machine must have AVX-512 F, BW, DQ and VL.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn run_avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        })
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let isa = Self::ALL
+            .into_iter()
+            .find(|isa| isa.to_string() == name)
+            .ok_or_else(|| format!("unknown instruction set '{name}' (portable, avx2 or avx512)"))?;
+        if isa.is_available() { Ok(isa) } else { Err(format!("this machine does not have {isa}")) }
+    }
+}

@@ -1,0 +1,108 @@
+//! The contract of an operation.
+//!
+//! A plain struct of parameters implements [`Operation`]: shapes, cost, forward, backward, and the
+//! naive f64 reference of both. Everything else (the tape, the tests, `genesis selftest`,
+//! `genesis bench`) is derived from that and from the operation's [`Entry`] in [`crate::OPS`].
+
+use crate::case::Runnable;
+use crate::{Array, Context, Result};
+use genesis_tensor::{Shape, Tensor};
+
+/// Arithmetic and memory traffic of one direction of an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Floating-point operations; a multiply-add counts 2.
+    pub flops: u64,
+    /// Bytes that must be read and written at least once.
+    pub bytes: u64,
+}
+
+/// Work forward and backward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Work of the forward pass.
+    pub forward: Work,
+    /// Work of the whole backward pass (every gradient).
+    pub backward: Work,
+}
+
+/// What an operation keeps for its backward pass: visible, and countable in bytes.
+pub trait Saved: Send + 'static {
+    /// The tensors kept (clones share memory with the originals).
+    fn tensors(&self) -> Vec<&Tensor>;
+}
+
+impl Saved for () {
+    fn tensors(&self) -> Vec<&Tensor> {
+        Vec::new()
+    }
+}
+
+impl Saved for Tensor {
+    fn tensors(&self) -> Vec<&Tensor> {
+        vec![self]
+    }
+}
+
+impl<const K: usize> Saved for [Tensor; K] {
+    fn tensors(&self) -> Vec<&Tensor> {
+        self.iter().collect()
+    }
+}
+
+impl Saved for Vec<Tensor> {
+    fn tensors(&self) -> Vec<&Tensor> {
+        self.iter().collect()
+    }
+}
+
+/// One differentiable operation; see the crate's documentation for an example.
+pub trait Operation: Clone + Send + Sync + 'static {
+    /// The operation's name: its folder under `ops/`.
+    const NAME: &'static str;
+
+    /// What the backward pass reads. Whatever is not in here may be freed or reused after the
+    /// forward pass.
+    type Saved: Saved;
+
+    /// The output's shape.
+    ///
+    /// # Errors
+    /// When the inputs' shapes do not fit the operation; the message holds wanted and given.
+    fn infer(&self, inputs: &[Shape]) -> Result<Shape>;
+
+    /// Arithmetic and memory traffic for inputs of these shapes.
+    fn cost(&self, inputs: &[Shape]) -> Cost;
+
+    /// Computes the output. Reads each input once, writes every element of the output.
+    fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Self::Saved)>;
+
+    /// Computes the gradients of the inputs for which `need` is true, given the gradient `dy` of
+    /// the output; `None` for the others and for inputs that have none (labels, statistics). `dy`
+    /// comes by value so that its memory can be reused.
+    fn backward(
+        &self,
+        cx: &Context,
+        saved: Self::Saved,
+        dy: Tensor,
+        need: &[bool],
+    ) -> Result<Vec<Option<Tensor>>>;
+
+    /// The naive f64 forward pass: the definition.
+    fn reference(&self, inputs: &[Array]) -> Array;
+
+    /// The naive f64 backward pass, checked against central differences of [`Operation::reference`].
+    fn reference_backward(&self, inputs: &[Array], dy: &Array) -> Vec<Option<Array>>;
+}
+
+/// One line of [`crate::OPS`].
+pub struct Entry {
+    /// The operation's name: its folder under `ops/`.
+    pub name: &'static str,
+    /// What it computes, in one line.
+    pub summary: &'static str,
+    /// The cases that tests, `genesis selftest` and benches run.
+    pub cases: fn() -> Vec<Box<dyn Runnable>>,
+    /// The operation's dated log.
+    pub notes: &'static str,
+}

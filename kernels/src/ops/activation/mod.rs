@@ -1,0 +1,99 @@
+//! Elementwise activations.
+//!
+//! | name | y | dy/dx |
+//! | --- | --- | --- |
+//! | ReLU | max(x, 0) | 1 where x > 0, else 0 |
+//! | PReLU | x where x > 0, else a·x; a is a learned scalar (He et al., 2015) | 1 or a |
+//! | ELU | x where x > 0, else exp(x) - 1 (Clevert et al., 2016) | 1 or exp(x) |
+//! | sigmoid | 1 / (1 + exp(-x)) | y·(1 - y) |
+//!
+//! NaN passes through unchanged, as in PyTorch.
+
+mod cases;
+mod cpu;
+mod reference;
+
+use crate::op::{Cost, Entry, Operation, Work};
+use crate::{Array, Context, Error, Result};
+use genesis_tensor::{Shape, Tensor};
+
+/// This operation's line in [`crate::OPS`].
+pub const ENTRY: Entry = Entry {
+    name: Activation::NAME,
+    summary: "ReLU, PReLU, ELU and sigmoid, elementwise",
+    cases: cases::all,
+    notes: include_str!("NOTES.md"),
+};
+
+/// An elementwise activation of one input of any shape; PReLU has a second input `[1]`, its slope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// x where positive, else slope · x.
+    Prelu,
+    /// x where positive, else exp(x) - 1.
+    Elu,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
+}
+
+impl Operation for Activation {
+    const NAME: &'static str = "activation";
+
+    /// ReLU, ELU and sigmoid keep their output, which another operation usually keeps too; PReLU
+    /// keeps its input and slope.
+    type Saved = Vec<Tensor>;
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Shape> {
+        match (self, inputs) {
+            (Self::Prelu, [x, slope]) if slope.elements() == 1 => Ok(*x),
+            (Self::Prelu, _) => Err(Error::shape(Self::NAME, "x and a slope [1]", format!("{inputs:?}"))),
+            (_, [x]) => Ok(*x),
+            _ => Err(Error::shape(Self::NAME, "one input", format!("{inputs:?}"))),
+        }
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        let elements = inputs.first().map_or(0, Shape::elements) as u64;
+        Cost {
+            forward: Work { flops: elements, bytes: 8 * elements },
+            backward: Work { flops: elements, bytes: 12 * elements },
+        }
+    }
+
+    fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+        self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
+        let slope = inputs.get(1).map_or(0.0, |slope| slope.as_slice()[0]);
+        let y = cpu::forward(cx, *self, inputs[0], slope)?;
+        let saved = match self {
+            Self::Prelu => vec![inputs[0].clone(), inputs[1].clone()],
+            _ => vec![y.clone()],
+        };
+        Ok((y, saved))
+    }
+
+    fn backward(
+        &self,
+        cx: &Context,
+        saved: Vec<Tensor>,
+        dy: Tensor,
+        need: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let slope_gradient = match self {
+            Self::Prelu if need[1] => Some(cpu::slope_gradient(cx, &saved[0], &dy)?),
+            _ => None,
+        };
+        let slope = saved.get(1).map_or(0.0, |slope| slope.as_slice()[0]);
+        let dx = need[0].then(|| cpu::backward(cx, *self, &saved[0], slope, dy)).transpose()?;
+        Ok(if *self == Self::Prelu { vec![dx, slope_gradient] } else { vec![dx] })
+    }
+
+    fn reference(&self, inputs: &[Array]) -> Array {
+        reference::forward(*self, inputs)
+    }
+
+    fn reference_backward(&self, inputs: &[Array], dy: &Array) -> Vec<Option<Array>> {
+        reference::backward(*self, inputs, dy)
+    }
+}

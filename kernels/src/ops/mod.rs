@@ -1,0 +1,3 @@
+//! One folder per operation.
+
+pub mod activation;
