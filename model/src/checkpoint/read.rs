@@ -59,9 +59,9 @@ impl std::fmt::Display for Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Integrity {
-    /// A checksum in the file fits its content.
+    /// Checksums in the file cover all values and fit.
     Verified,
-    /// The file has none that covers the values.
+    /// No checksum, or none for some values (views that share storage).
     Unchecked,
 }
 

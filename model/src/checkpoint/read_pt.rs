@@ -12,7 +12,7 @@ use std::path::Path;
 
 use pytorch_reader::{DType, FileFormat, PickleValue, PytorchReader, Tensor};
 use serde_json::Value;
-use zip::{CompressionMethod, ZipArchive};
+use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 use super::optimizer::step_of;
 use super::pickle_order::{first_occurrences, natural};
@@ -57,11 +57,13 @@ fn read(path: &Path, file_len: u64) -> Result<Checkpoint, String> {
         FileFormat::Tar => Format::PytorchTar,
         FileFormat::Pickle => return Err("is a bare pickle, which holds no tensors".to_string()),
     };
-    let pickle = match archived {
-        Some(pickle) => pickle,
-        None => leading_pickle(path, file_len, reader.metadata().total_data_size)?,
+    let data_len = reader.metadata().total_data_size;
+    let (pickle, has_checksums) = match archived {
+        Some(archived) => archived,
+        None => (leading_pickle(path, file_len, data_len)?, false),
     };
     let mut tensors = reader.into_tensors();
+    let integrity = integrity(&tensors, data_len, has_checksums);
     check_sizes(&tensors, file_len)?;
 
     let weights_key = weights_key(&root)?;
@@ -81,14 +83,23 @@ fn read(path: &Path, file_len: u64) -> Result<Checkpoint, String> {
         None => Vec::new(),
     };
     let epoch = state.metadata.get("epoch").and_then(|epoch| epoch.parse().ok());
-    // A zip archive keeps a checksum of each entry, which `pytorch-reader` verifies.
-    let integrity = if format == Format::PytorchZip { Integrity::Verified } else { Integrity::Unchecked };
     Ok(Checkpoint { state, format, epoch, optimizer, integrity, ignored })
 }
 
-/// The pickle inside a zip archive, after checks that the archive is PyTorch's and unpacks to no
-/// more than its own size; `None` when the file is no zip archive.
-fn archived_pickle(path: &Path, file_len: u64) -> Result<Option<Vec<u8>>, String> {
+/// Whether checksums vouch for all values: `pytorch-reader` checks that of a zip archive's entry when
+/// one tensor fills it, which all do unless views share or skip values.
+fn integrity(tensors: &HashMap<String, Tensor>, data_len: Option<usize>, has_checksums: bool) -> Integrity {
+    let tensor_len: usize = tensors.values().map(Tensor::byte_len).fold(0, usize::saturating_add);
+    match has_checksums && data_len == Some(tensor_len) {
+        true => Integrity::Verified,
+        false => Integrity::Unchecked,
+    }
+}
+
+/// The pickle inside a zip archive and whether all entries have checksums (PyTorch can leave them
+/// out, and writes 0), after checks that the archive is PyTorch's and unpacks to no more than its own
+/// size; `None` when the file is no zip archive.
+fn archived_pickle(path: &Path, file_len: u64) -> Result<Option<(Vec<u8>, bool)>, String> {
     let mut file = BufReader::new(File::open(path).map_err(|error| error.to_string())?);
     let mut magic = [0; 2];
     if file.read_exact(&mut magic).is_err() || magic != *b"PK" {
@@ -96,7 +107,8 @@ fn archived_pickle(path: &Path, file_len: u64) -> Result<Option<Vec<u8>>, String
     }
     let mut archive = ZipArchive::new(file).map_err(|error| format!("cut short or damaged: {error}"))?;
     let mut unpacked = 0_u64;
-    let mut pickle: Option<(usize, usize)> = None;
+    let mut has_checksums = true;
+    let mut pickle: Option<(usize, usize, bool)> = None;
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(|error| format!("damaged: {error}"))?;
         let name = entry.name().map_err(|error| format!("damaged: {error}"))?;
@@ -104,19 +116,24 @@ fn archived_pickle(path: &Path, file_len: u64) -> Result<Option<Vec<u8>>, String
             return Err(format!("entry {name} is compressed, which PyTorch never does"));
         }
         unpacked = unpacked.saturating_add(entry.size());
+        let has_checksum = entry.crc32() != 0 || entry.size() == 0;
+        has_checksums &= has_checksum;
         let is_pickle = name == "data.pkl" || name.ends_with("/data.pkl");
-        if is_pickle && pickle.is_none_or(|(length, _)| name.len() < length) {
-            pickle = Some((name.len(), index));
+        if is_pickle && pickle.is_none_or(|(length, ..)| name.len() < length) {
+            pickle = Some((name.len(), index, has_checksum));
         }
     }
     if unpacked > file_len {
         return Err(format!("damaged: {file_len} bytes claim to hold entries of {unpacked}"));
     }
-    let (_, index) = pickle.ok_or("is a zip archive but no PyTorch file (no data.pkl in it)")?;
-    let mut entry = archive.by_index(index).map_err(|error| format!("damaged: {error}"))?;
+    let (_, index, has_checksum) =
+        pickle.ok_or("is a zip archive but no PyTorch file (no data.pkl in it)")?;
+    let options = ZipReadOptions::new().ignore_crc32(!has_checksum);
+    let mut entry =
+        archive.by_index_with_options(index, options).map_err(|error| format!("damaged: {error}"))?;
     let mut pickle = Vec::new();
     entry.read_to_end(&mut pickle).map_err(|error| format!("entry data.pkl: {error}"))?;
-    Ok(Some(pickle))
+    Ok(Some((pickle, has_checksums)))
 }
 
 /// The part before the values of a legacy file; empty where the container has no such part.
