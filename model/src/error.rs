@@ -52,6 +52,15 @@ pub enum Error {
     /// A request that cannot be carried out.
     #[error("{0}")]
     Invalid(String),
+    /// From an operation.
+    #[error(transparent)]
+    Kernel(#[from] genesis_kernels::Error),
+    /// From the tape.
+    #[error(transparent)]
+    Autograd(#[from] genesis_autograd::Error),
+    /// From a tensor.
+    #[error(transparent)]
+    Memory(#[from] genesis_tensor::Error),
 }
 
 /// Shorthand for results of this crate.
@@ -71,6 +80,11 @@ impl Error {
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// An error about a request.
+    pub fn invalid(cause: impl ToString) -> Self {
+        Self::Invalid(cause.to_string())
     }
 
     /// An error about one tensor.

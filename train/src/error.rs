@@ -28,6 +28,9 @@ pub enum Error {
     /// A request that cannot be carried out; exit code 1.
     #[error("{0}")]
     Work(String),
+    /// From the network and its checkpoints.
+    #[error(transparent)]
+    Model(#[from] genesis_model::Error),
     /// A wrong combination of flags or values; exit code 2.
     #[error("{0}")]
     Usage(String),

@@ -1,2 +1,23 @@
-//! The `genesis` program.
-fn main() {}
+//! The `genesis` program: parses the command line, runs the command, turns an error into one line.
+
+use clap::Parser;
+use genesis_train::commands::Cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    genesis_train::progress::init_logging(cli.common().verbose, cli.common().quiet);
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
+        eprintln!("error: internal error{place}: please report this with the command that led to it");
+    }));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cli.run()));
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}

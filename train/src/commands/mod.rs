@@ -1,36 +1,78 @@
 //! The commands of the `genesis` program, one file each.
 
-use clap::Args;
+mod common;
+pub mod completions;
+pub mod convert;
+pub mod cubes;
+pub mod deform;
+pub mod demo;
+pub mod devices;
+pub mod inspect;
+pub mod phantom;
+pub mod pretrain;
+pub mod restore;
+pub mod selftest;
 
-/// Flags every command takes.
-#[derive(Args, Clone, Debug)]
-pub struct Common {
-    /// Compute threads [default: all cores]
-    #[arg(long, global = true, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Where to compute
-    #[arg(long, global = true, default_value = "auto", value_name = "auto|cpu|cuda:N")]
-    pub device: String,
-    /// Number format of activations and gradients
-    #[arg(long, global = true, default_value = "f32", value_name = "f32|bf16")]
-    pub precision: String,
-    /// Seed of every random stream
-    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
-    pub seed: u64,
-    /// Print errors only
-    #[arg(long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Print details and the full chain of an error
-    #[arg(long, global = true)]
-    pub verbose: bool,
-    /// Print one JSON object on standard output instead of text
-    #[arg(long, global = true)]
-    pub json: bool,
+pub use common::{Common, parse_size, parse_triple, parse_window, print_json};
+
+use crate::Result;
+use clap::{Parser, Subcommand};
+
+/// Self-supervised pre-training for 3D medical images, on hand-written kernels
+///
+/// Genesis cuts cubes from unlabelled CT or MRI volumes, deforms them, and trains a 3D U-Net to
+/// restore them (Models Genesis, Zhou et al., Medical Image Analysis 2021). The weights then start a
+/// target task with fewer labels.
+#[derive(Parser, Debug)]
+#[command(name = "genesis", version, after_help = "Start with: genesis demo --out demo")]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
 }
 
-impl Common {
-    /// The number of compute threads: `--threads`, or every core.
-    pub fn thread_count(&self) -> usize {
-        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+/// The commands.
+#[derive(Subcommand, Debug)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Phantom(phantom::PhantomArgs),
+    Cubes(cubes::CubesArgs),
+    Deform(deform::DeformArgs),
+    Pretrain(pretrain::PretrainArgs),
+    Restore(restore::RestoreArgs),
+    Convert(convert::ConvertArgs),
+    Inspect(inspect::InspectArgs),
+    Selftest(selftest::SelftestArgs),
+    Devices(devices::DevicesArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    /// The flags every command takes.
+    pub fn common(&self) -> &Common {
+        &self.common
+    }
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The command's own.
+    pub fn run(&self) -> Result<()> {
+        let common = &self.common;
+        common.check_device()?;
+        match &self.command {
+            Command::Demo(args) => demo::run(args, common),
+            Command::Phantom(args) => phantom::run(args, common),
+            Command::Cubes(args) => cubes::run(args, common),
+            Command::Deform(args) => deform::run(args, common),
+            Command::Pretrain(args) => pretrain::run(args, common),
+            Command::Restore(args) => restore::run(args, common),
+            Command::Convert(args) => convert::run(args, common),
+            Command::Inspect(args) => inspect::run(args, common),
+            Command::Selftest(args) => selftest::run(args, common),
+            Command::Devices(args) => devices::run(args, common),
+            Command::Completions(args) => completions::run(args, common),
+        }
     }
 }

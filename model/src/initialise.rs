@@ -1,0 +1,81 @@
+//! Initial values of the parameters.
+
+use crate::{Result, UNet3d};
+use genesis_autograd::ParameterId;
+use genesis_tensor::random::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
+
+/// How weights are drawn. Batch norm always starts at scale 1, shift 0; PReLU slopes at 0.25.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Initialiser {
+    /// PyTorch's default: uniform in ±1/√fan_in, biases too (Kaiming uniform with a = √5).
+    #[default]
+    Pytorch,
+    /// Uniform in ±0.05, biases 0 (Keras's `uniform`: the paper's basic scratch).
+    Uniform,
+    /// Uniform in ±√(6 / (fan_in + fan_out)), biases 0 (Glorot and Bengio, 2010).
+    Xavier,
+    /// Uniform in ±√(6 / fan_in), biases 0 (He et al., 2015).
+    Msra,
+}
+
+impl std::str::FromStr for Initialiser {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "pytorch" => Ok(Self::Pytorch),
+            "uniform" => Ok(Self::Uniform),
+            "xavier" => Ok(Self::Xavier),
+            "msra" => Ok(Self::Msra),
+            _ => Err(format!("unknown initialiser '{name}' (pytorch, uniform, xavier or msra)")),
+        }
+    }
+}
+
+impl UNet3d {
+    /// Draws every parameter. One stream per parameter, so that a head of another size does not
+    /// change the values of the rest.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn initialise(&mut self, how: Initialiser, seed: u64) -> Result<()> {
+        let places = self.parameters.places().to_vec();
+        let mut bias_bound = 0.0;
+        for (index, place) in places.iter().enumerate() {
+            let mut stream = Stream::new(seed, 0, index as u64, Purpose::Initialization);
+            let values = self.parameters.values_mut(ParameterId(index))?;
+            let dims = place.shape.dims();
+            if place.name.ends_with("bn1.weight") {
+                values.fill(1.0);
+            } else if place.name.ends_with("bn1.bias") {
+                values.fill(0.0);
+            } else if place.name.ends_with("activation.weight") {
+                values.fill(0.25);
+            } else if let [first, second, kernel @ ..] = dims {
+                // PyTorch takes the second axis as the inputs, for transposed convolutions too.
+                let taps: usize = kernel.iter().product();
+                let (fan_in, fan_out) = ((second * taps) as f32, (first * taps) as f32);
+                let bound = match how {
+                    Initialiser::Pytorch => 1.0 / fan_in.sqrt(),
+                    Initialiser::Uniform => 0.05,
+                    Initialiser::Xavier => (6.0 / (fan_in + fan_out)).sqrt(),
+                    Initialiser::Msra => (6.0 / fan_in).sqrt(),
+                };
+                bias_bound = if how == Initialiser::Pytorch { 1.0 / fan_in.sqrt() } else { 0.0 };
+                draw(&mut stream, values, bound);
+            } else {
+                // A convolution's bias follows its weight.
+                draw(&mut stream, values, bias_bound);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn draw(stream: &mut Stream, values: &mut [f32], bound: f32) {
+    for value in values {
+        *value = bound * (2.0 * stream.uniform() - 1.0);
+    }
+}

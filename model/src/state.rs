@@ -1,0 +1,150 @@
+//! Between a network and a state dict under the original's names.
+
+use crate::blocks::Kind;
+use crate::checkpoint::{NamedTensor, StateDict};
+use crate::{Error, Nonlinearity, Result, Statistics, UNet3d, UNetConfig};
+
+/// Metadata key of the network's shape, as JSON.
+const NETWORK_KEY: &str = "genesis.network";
+/// Metadata key of the statistics to evaluate with: `running` or `batch`.
+const STATISTICS_KEY: &str = "genesis.statistics";
+
+impl UNetConfig {
+    /// The shape of the network whose weights a state dict holds: from its metadata if Genesis wrote
+    /// it, else from the extents of its tensors (ReLU is then assumed where no PReLU slope is found).
+    ///
+    /// # Errors
+    /// A state dict without the first or last convolution, or with extents that do not fit together.
+    pub fn from_state(state: &StateDict) -> Result<Self> {
+        if let Some(text) = state.metadata.get(NETWORK_KEY) {
+            return serde_json::from_str(text)
+                .map_err(|error| Error::Invalid(format!("metadata {NETWORK_KEY}: {error}")));
+        }
+        let extents = |name: &str| match state.get(name) {
+            Some(tensor) => Ok(tensor.shape.clone()),
+            None => Err(Error::MissingTensor { tensor: name.to_string() }),
+        };
+        let first = extents("down_tr64.ops.0.conv1.weight")?;
+        let last = extents("out_tr.final_conv.weight")?;
+        let (&[width, channels, 3, 3, 3], &[classes, inputs, 1, 1, 1]) = (&first[..], &last[..]) else {
+            return Err(Error::Invalid(format!(
+                "not the weights of a 3D U-Net: down_tr64.ops.0.conv1.weight {first:?}, out_tr.final_conv.weight \
+                 {last:?}"
+            )));
+        };
+        if inputs != 2 * width {
+            return Err(Error::Invalid(format!(
+                "tensor out_tr.final_conv.weight: wanted {} input channels for width {width}, given {inputs}",
+                2 * width
+            )));
+        }
+        let prelu = state.get("down_tr64.ops.0.activation.weight").is_some();
+        let activation = if prelu { Nonlinearity::Prelu } else { Nonlinearity::Relu };
+        Ok(Self { channels, classes, width, activation })
+    }
+}
+
+/// The statistics a checkpoint wants to be evaluated with, and why.
+///
+/// Genesis records them. The original's network always normalises by the batch and never counts its
+/// updates, so a state dict with running statistics that moved but counters that did not is one of
+/// its own.
+pub fn wanted_statistics(state: &StateDict) -> (Statistics, &'static str) {
+    match state.metadata.get(STATISTICS_KEY).map(String::as_str) {
+        Some("batch") => return (Statistics::Batch, "recorded in the checkpoint"),
+        Some("running") => return (Statistics::Running, "recorded in the checkpoint"),
+        _ => {}
+    }
+    let counted = state
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.name.ends_with("num_batches_tracked"))
+        .any(|tensor| tensor.to_i64() != Some(0));
+    let moved = state
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.name.ends_with("running_mean"))
+        .any(|tensor| tensor.to_f32().iter().any(|&value| value != 0.0));
+    if moved && !counted {
+        (Statistics::Batch, "running statistics without counted updates: the original's network")
+    } else {
+        (Statistics::Running, "the default")
+    }
+}
+
+impl UNet3d {
+    /// All tensors under the original's names and in its order, with the metadata Genesis needs to
+    /// rebuild the network. `statistics` says how the network is to be evaluated.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn state(&self, statistics: Statistics) -> Result<StateDict> {
+        let mut state = StateDict::default();
+        for (name, kind) in &self.order {
+            let tensor = match kind {
+                Kind::Parameter(id) => self.parameters.view(*id)?,
+                Kind::Buffer(id) => self.buffers.view(*id)?,
+                Kind::Updates(number) => {
+                    state.tensors.push(NamedTensor::from_i64(name, self.updates[*number] as i64));
+                    continue;
+                }
+            };
+            state.tensors.push(NamedTensor::from_f32(name, tensor.shape().dims(), tensor.as_slice())?);
+        }
+        let network = serde_json::to_string(&self.config()).map_err(|error| Error::Invalid(error.to_string()))?;
+        state.metadata.insert(NETWORK_KEY.into(), network);
+        let statistics = if statistics == Statistics::Running { "running" } else { "batch" };
+        state.metadata.insert(STATISTICS_KEY.into(), statistics.into());
+        Ok(state)
+    }
+
+    /// Takes every tensor of the network from a state dict. Counters may be missing; names the
+    /// network does not have are returned.
+    ///
+    /// # Errors
+    /// Missing names (all counted, the first few named), another shape, a value that is not finite.
+    pub fn load(&mut self, state: &StateDict) -> Result<Vec<String>> {
+        let tensors = |kind: &Kind| !matches!(kind, Kind::Updates(_));
+        let missing: Vec<&str> = self
+            .order
+            .iter()
+            .filter(|(name, kind)| tensors(kind) && state.get(name).is_none())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if !missing.is_empty() {
+            let shown = missing[..missing.len().min(3)].join(", ");
+            let more = if missing.len() > 3 { ", …" } else { "" };
+            let count = missing.len();
+            return Err(Error::Invalid(format!("{count} tensors are missing: {shown}{more}")));
+        }
+        for (name, kind) in &self.order {
+            let values = match kind {
+                Kind::Parameter(id) => (self.parameters.places()[id.0].shape, self.parameters.values_mut(*id)?),
+                Kind::Buffer(id) => (self.buffers.places()[id.0].shape, self.buffers.values_mut(*id)?),
+                Kind::Updates(number) => {
+                    let count = state.get(name).and_then(NamedTensor::to_i64).unwrap_or(0);
+                    self.updates[*number] = u64::try_from(count).unwrap_or(0);
+                    continue;
+                }
+            };
+            let (shape, values) = values;
+            let given = state.require(name, shape.dims())?.to_f32();
+            if let Some(position) = given.iter().position(|value| !value.is_finite()) {
+                return Err(Error::tensor(name, format!("value {position} is {}", given[position])));
+            }
+            values.copy_from_slice(&given);
+        }
+        let known = |tensor: &&NamedTensor| self.order.iter().all(|(name, _)| *name != tensor.name);
+        Ok(state.tensors.iter().filter(known).map(|tensor| tensor.name.clone()).collect())
+    }
+
+    /// The network a state dict describes, with its weights.
+    ///
+    /// # Errors
+    /// As [`UNetConfig::from_state`] and [`UNet3d::load`].
+    pub fn from_state(state: &StateDict) -> Result<Self> {
+        let mut network = Self::new(UNetConfig::from_state(state)?)?;
+        network.load(state)?;
+        Ok(network)
+    }
+}

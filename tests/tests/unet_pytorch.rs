@@ -1,0 +1,176 @@
+//! The network against numbers recorded from PyTorch by `oracle/record_unet.py`: output with running
+//! and with batch statistics, loss, every gradient, running statistics, and 20 steps of SGD.
+
+use genesis_autograd::{Gradients, ParameterId, Tape, Var};
+use genesis_kernels::Context;
+use genesis_kernels::ops::activation::Activation;
+use genesis_kernels::ops::loss::Loss;
+use genesis_kernels::ops::optimizer::Optimizer;
+use genesis_model::checkpoint::{NamedTensor, StateDict};
+use genesis_model::{Nonlinearity, Statistics, UNet3d, UNetConfig};
+use genesis_tensor::Tensor;
+use serde_json::Value;
+
+fn recorded() -> Value {
+    serde_json::from_str(include_str!("../fixtures/unet.json")).unwrap()
+}
+
+/// `h(k, i)` of the recording script.
+fn hash(k: usize, count: usize) -> Vec<f64> {
+    let value = |i: usize| (i as f64 * 0.618_033_988_749_894_9 + (k + 1) as f64 * 0.754_877_666_246_692_7) % 1.0;
+    (1..=count).map(value).collect()
+}
+
+fn network(record: &Value, activation: Nonlinearity) -> UNet3d {
+    let width = record["width"].as_u64().unwrap() as usize;
+    let mut network = UNet3d::new(UNetConfig { width, activation, ..UNetConfig::default() }).unwrap();
+    let template = network.state(Statistics::Running).unwrap();
+    let mut state = StateDict::default();
+    for (k, tensor) in template.tensors.iter().enumerate() {
+        if tensor.name.ends_with("num_batches_tracked") {
+            state.tensors.push(NamedTensor::from_i64(&tensor.name, 3));
+            continue;
+        }
+        let per_output: usize = tensor.shape.iter().skip(1).product();
+        let value = |u: f64| {
+            let value = if tensor.shape.len() == 5 {
+                (2.0 * u - 1.0) * 1.7 / (per_output as f64).sqrt()
+            } else if tensor.name.ends_with("bn1.weight") || tensor.name.ends_with("running_var") {
+                0.75 + 0.5 * u
+            } else if tensor.name.ends_with("activation.weight") {
+                0.1 + 0.2 * u
+            } else {
+                0.2 * u - 0.1
+            };
+            value as f32
+        };
+        let values: Vec<f32> = hash(k, tensor.elements()).into_iter().map(value).collect();
+        state.tensors.push(NamedTensor::from_f32(&tensor.name, &tensor.shape, &values).unwrap());
+    }
+    assert!(network.load(&state).unwrap().is_empty());
+    network
+}
+
+/// Input and target, `[N, D, H, W, 1]`.
+fn pair(record: &Value) -> (Tensor, Tensor) {
+    let batch = record["batch"].as_u64().unwrap() as usize;
+    let size: Vec<usize> = record["size"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
+    let shape = [batch, size[0], size[1], size[2], 1];
+    let count: usize = shape.iter().product();
+    let x: Vec<f32> = hash(1000, count).into_iter().map(|v| v as f32).collect();
+    let place = |i: usize, n: usize| i as f64 / (n - 1) as f64;
+    let mut y = Vec::new();
+    for sample in 0..batch {
+        for d in 0..size[0] {
+            let d = if sample == 1 { size[0] - 1 - d } else { d };
+            for r in 0..size[1] {
+                for c in 0..size[2] {
+                    let (d, r, c) = (place(d, size[0]), place(r, size[1]), place(c, size[2]));
+                    y.push((0.5 + 0.4 * (3.0 * d + 2.0 * r).sin() * (4.0 * c).cos()) as f32);
+                }
+            }
+        }
+    }
+    (Tensor::from_slice(shape, &x).unwrap(), Tensor::from_slice(shape, &y).unwrap())
+}
+
+fn restored(network: &mut UNet3d, x: &Tensor, statistics: Statistics) -> Vec<f32> {
+    let cx = Context::new(2);
+    let mut tape = Tape::inference();
+    let logits = network.forward(&cx, &mut tape, Var::constant(x.clone()), statistics).unwrap();
+    tape.apply(&cx, Activation::Sigmoid, &[&logits]).unwrap().tensor().as_slice().to_vec()
+}
+
+fn assert_close(given: &[f32], recorded: &Value, what: &str) {
+    let wanted: Vec<f64> = recorded.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let given: Vec<f64> = given.iter().step_by(37).map(|&v| f64::from(v)).collect();
+    assert_eq!(given.len(), wanted.len());
+    let worst = given.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst < 1e-5, "{what}: largest difference {worst:.2e}");
+}
+
+/// The three recorded numbers of a tensor.
+fn projections(k: usize, values: &[f32]) -> [f64; 3] {
+    let dot = |hash: Vec<f64>| values.iter().zip(hash).map(|(&v, u)| f64::from(v) * (u - 0.5)).sum();
+    let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    [norm, dot(hash(2000 + k, values.len())), dot(hash(3000 + k, values.len()))]
+}
+
+fn backward(network: &mut UNet3d, x: &Tensor, y: &Tensor, gradients: &mut Gradients) -> f32 {
+    let cx = Context::new(2);
+    gradients.clear().unwrap();
+    let mut tape = Tape::training();
+    let input = Var::constant(x.clone());
+    let logits = network.forward(&cx, &mut tape, input, Statistics::BatchAndUpdate).unwrap();
+    let loss = tape.apply(&cx, Loss::SigmoidMse, &[&logits, &Var::constant(y.clone())]).unwrap();
+    let value = loss.tensor().as_slice()[0];
+    drop(logits);
+    tape.backward(&cx, loss, Tensor::full([1], 1.0).unwrap(), gradients).unwrap();
+    value
+}
+
+#[test]
+fn output_loss_gradients_and_statistics_are_pytorchs() {
+    let record = recorded();
+    let (x, y) = pair(&record);
+    let activations = [("relu", Nonlinearity::Relu), ("prelu", Nonlinearity::Prelu), ("elu", Nonlinearity::Elu)];
+    for (name, activation) in activations {
+        let wanted = &record["activations"][name];
+        let mut network = network(&record, activation);
+        let running = restored(&mut network, &x, Statistics::Running);
+        assert_close(&running, &wanted["running"], &format!("{name}, running statistics"));
+        let batch = restored(&mut network, &x, Statistics::Batch);
+        assert_close(&batch, &wanted["batch"], &format!("{name}, batch statistics"));
+
+        let mut gradients = network.zero_gradients().unwrap();
+        let loss = f64::from(backward(&mut network, &x, &y, &mut gradients));
+        let wanted_loss = wanted["loss"].as_f64().unwrap();
+        assert!((loss - wanted_loss).abs() < 1e-5 * wanted_loss, "{name}: loss {loss}, PyTorch {wanted_loss}");
+
+        let places = network.parameters().places().to_vec();
+        assert_eq!(places.len(), wanted["gradients"].as_object().unwrap().len());
+        let recorded_norm = |name: &str| wanted["gradients"][name][0].as_f64().unwrap();
+        for (k, place) in places.iter().enumerate() {
+            let gradient = gradients.of(ParameterId(k)).unwrap();
+            let given = projections(k, gradient.as_slice());
+            // The gradient of a bias before batch norm is 0 but for rounding: measure it against the
+            // weight's beside it.
+            let scale = match place.name.strip_suffix("conv1.bias") {
+                Some(prefix) => recorded_norm(&format!("{prefix}conv1.weight")),
+                None => recorded_norm(&place.name),
+            };
+            for (given, wanted) in given.iter().zip(wanted["gradients"][&place.name].as_array().unwrap()) {
+                let error = (given - wanted.as_f64().unwrap()).abs() / scale;
+                assert!(error < 1e-4, "{name}: gradient of {} is off by {error:.2e}", place.name);
+            }
+        }
+        let state = network.state(Statistics::Running).unwrap();
+        for (k, tensor) in state.tensors.iter().enumerate().filter(|(_, t)| t.name.contains("running")) {
+            let given = projections(k, &tensor.to_f32());
+            let wanted = wanted["buffers"][&tensor.name].as_array().unwrap();
+            for (given, wanted) in given.iter().zip(wanted) {
+                let (error, norm) = ((given - wanted.as_f64().unwrap()).abs(), wanted.as_f64().unwrap().abs());
+                assert!(error < 1e-5 * norm.max(1.0), "{name}: {} is off by {error:.2e}", tensor.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn twenty_steps_of_sgd_follow_pytorchs_losses() {
+    let record = recorded();
+    let (x, y) = pair(&record);
+    let mut network = network(&record, Nonlinearity::Relu);
+    let mut gradients = network.zero_gradients().unwrap();
+    let optimizer = Optimizer::Sgd { momentum: 0.9, dampening: 0.0, weight_decay: 0.0, nesterov: false };
+    let mut state = vec![Tensor::zeros(network.parameters().flat().shape()).unwrap()];
+    let cx = Context::new(2);
+    for (step, wanted) in record["sgd_losses"].as_array().unwrap().iter().enumerate() {
+        let loss = f64::from(backward(&mut network, &x, &y, &mut gradients));
+        let wanted = wanted.as_f64().unwrap();
+        let error = (loss - wanted).abs() / wanted;
+        assert!(error < 1e-4, "step {step}: loss {loss}, PyTorch {wanted}, relative difference {error:.2e}");
+        let flat = network.parameters_mut().flat_mut();
+        optimizer.update(&cx, step as u64 + 1, 0.5, flat, gradients.flat(), &mut state).unwrap();
+    }
+}

@@ -1,0 +1,45 @@
+//! `genesis convert`: checkpoints and volumes into other formats.
+
+use super::Common;
+use crate::volume;
+use crate::{Error, Result};
+use clap::Args;
+use genesis_model::checkpoint;
+use std::path::PathBuf;
+
+/// Converts a checkpoint (.safetensors, .pt) or a volume (to .nii.gz)
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  genesis convert Genesis_Chest_CT.pt genesis.safetensors
+  genesis convert runs/a/checkpoints/best.safetensors best.pt
+  genesis convert scan.mhd scan.nii.gz")]
+pub struct ConvertArgs {
+    /// File to read
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// File to write; its extension says the format
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A file that cannot be read, an unknown extension, an output that cannot be written.
+pub fn run(args: &ConvertArgs, common: &Common) -> Result<()> {
+    if !args.input.exists() {
+        return Err(Error::file(&args.input, "does not exist"));
+    }
+    if volume::has_volume_name(&args.input) {
+        volume::convert(&args.input, &args.output)?;
+    } else {
+        for entry in checkpoint::convert(&args.input, &args.output)? {
+            tracing::warn!("{}: {entry} was not carried over", args.input.display());
+        }
+    }
+    if common.json {
+        return super::print_json(&serde_json::json!({ "in": args.input, "out": args.output }));
+    }
+    println!("{}", args.output.display());
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! `genesis inspect`: what a checkpoint or a volume holds, on one screen.
+
+use super::Common;
+use crate::volume;
+use crate::{Error, Result};
+use clap::Args;
+use comfy_table::{Table, presets};
+use genesis_model::checkpoint;
+use std::path::PathBuf;
+
+/// Shows what a checkpoint or a volume holds
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  genesis inspect runs/a/checkpoints/best.safetensors
+  genesis inspect Genesis_Chest_CT.pt --tensors
+  genesis inspect scan.nii.gz --json")]
+pub struct InspectArgs {
+    /// A checkpoint (.safetensors, .pt) or a volume (.nii, .nii.gz, .mhd, .mha, .npy)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// List every tensor of a checkpoint
+    #[arg(long)]
+    tensors: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A file that is neither, or damaged.
+pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
+    if !args.file.exists() {
+        return Err(Error::file(&args.file, "does not exist"));
+    }
+    if volume::has_volume_name(&args.file) {
+        let description = volume::describe(&args.file)?;
+        if common.json {
+            return super::print_json(&description);
+        }
+        println!("{description}");
+        return Ok(());
+    }
+    let description = checkpoint::describe(&args.file)?;
+    if common.json {
+        return super::print_json(&description);
+    }
+    println!("{}", args.file.display());
+    println!("{}, {} bytes, checksum {:?}", description.format, description.file_bytes, description.integrity);
+    println!(
+        "{} tensors, {} trainable values, {:.1} MB",
+        description.tensor_count,
+        description.parameters,
+        description.tensor_bytes as f64 / 1e6
+    );
+    if let Some(optimizer) = &description.optimizer {
+        let slots: Vec<&str> = optimizer.slots.iter().map(String::as_str).collect();
+        println!("optimizer state: {} of {} parameters", slots.join(", "), optimizer.parameters);
+    }
+    for (key, value) in &description.metadata {
+        println!("{key}: {value}");
+    }
+    for entry in &description.ignored {
+        println!("not read: {entry}");
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["tensor", "type", "shape"]);
+    let shown = if args.tensors { description.tensors.len() } else { 12 };
+    for tensor in description.tensors.iter().take(shown) {
+        table.add_row([tensor.name.clone(), format!("{:?}", tensor.dtype), format!("{:?}", tensor.shape)]);
+    }
+    println!("{table}");
+    if description.tensors.len() > shown {
+        println!("… and {} more (--tensors lists all)", description.tensors.len() - shown);
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What `last.safetensors` and `best.safetensors` hold, and how a run goes on from one.
+//!
+//! Tensors stand under the original's names; the optimiser's state under
+//! `optimizer.<state>.<parameter>`; configuration and progress in the metadata. Nothing in it depends
+//! on the number of threads, on the clock or on where files lie, so equal runs write equal bytes.
+
+use super::config::RunConfig;
+use super::trainer::Trainer;
+use crate::{Error, Result};
+use genesis_model::checkpoint::{
+    NamedTensor, OptimizerState, ParameterState, read_checkpoint, write_safetensors,
+};
+use genesis_model::{Statistics, UNet3d, wanted_statistics};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const CONFIG_KEY: &str = "genesis.config";
+const PROGRESS_KEY: &str = "genesis.progress";
+const VERSION_KEY: &str = "genesis.version";
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Whole epochs done.
+    pub epoch: u64,
+    /// The lowest validation loss so far.
+    pub best_valid_loss: Option<f64>,
+    /// The epoch that had it.
+    pub best_epoch: u64,
+    /// Epochs since then.
+    pub epochs_without_improvement: u64,
+}
+
+/// Writes a checkpoint, atomically.
+///
+/// # Errors
+/// A disk that is full or cannot be written; the file that was there before stays as it was.
+pub fn save(path: &Path, trainer: &Trainer, config: &RunConfig, progress: &Progress) -> Result<()> {
+    let mut state = trainer.network.state(config.validation.statistics).map_err(work)?;
+    let places = trainer.network.parameters().places();
+    let mut optimizer = OptimizerState::default();
+    for place in places {
+        let mut slots = Vec::new();
+        for (name, buffer) in trainer.state_names().iter().zip(&trainer.state) {
+            let values = buffer.window(place.start, place.shape).map_err(work)?;
+            slots.push(NamedTensor::from_f32(*name, place.shape.dims(), values.as_slice()).map_err(work)?);
+        }
+        let parameter = place.name.clone();
+        optimizer.parameters.push(ParameterState { parameter, step: Some(trainer.step), slots });
+    }
+    optimizer.append_to(&mut state).map_err(work)?;
+    let json = |value: std::result::Result<String, serde_json::Error>| value.map_err(work);
+    state.metadata.insert(CONFIG_KEY.into(), json(serde_json::to_string(&config.identity()))?);
+    state.metadata.insert(PROGRESS_KEY.into(), json(serde_json::to_string(progress))?);
+    state.metadata.insert(VERSION_KEY.into(), env!("CARGO_PKG_VERSION").into());
+    Ok(write_safetensors(path, &state)?)
+}
+
+/// Puts a checkpoint's weights, statistics and optimiser state into a trainer of the same run.
+///
+/// # Errors
+/// A damaged file, or one of another configuration (the first difference is named).
+pub fn resume(path: &Path, trainer: &mut Trainer, config: &RunConfig) -> Result<Progress> {
+    let checkpoint = read_checkpoint(path)?;
+    let metadata = |key: &str| {
+        let text = checkpoint.state.metadata.get(key);
+        text.ok_or_else(|| Error::file(path, format!("is not the checkpoint of a run: no {key} in its metadata")))
+    };
+    let saved: serde_json::Value =
+        serde_json::from_str(metadata(CONFIG_KEY)?).map_err(|error| Error::file(path, error))?;
+    let present = serde_json::to_value(config.identity()).map_err(work)?;
+    if let Some(difference) = first_difference("", &saved, &present) {
+        return Err(Error::file(path, format!("belongs to a run of another configuration: {difference}")));
+    }
+    let progress: Progress =
+        serde_json::from_str(metadata(PROGRESS_KEY)?).map_err(|error| Error::file(path, error))?;
+    trainer.network.load(&checkpoint.state).map_err(|error| Error::file(path, error))?;
+    let optimizer = checkpoint.optimizer.unwrap_or_default();
+    let names = trainer.state_names();
+    for (slot, buffer) in names.iter().zip(&mut trainer.state) {
+        let values = buffer.as_mut_slice().map_err(work)?;
+        for place in trainer.network.parameters().places() {
+            let tensor = optimizer.get(&place.name, slot).filter(|tensor| tensor.shape == place.shape.dims());
+            let tensor = tensor.ok_or_else(|| {
+                Error::file(path, format!("optimizer state {slot} of {} is missing or misshapen", place.name))
+            })?;
+            let range = place.start..place.start + place.shape.elements();
+            values[range].copy_from_slice(&tensor.to_f32());
+        }
+    }
+    trainer.step = progress.step;
+    Ok(progress)
+}
+
+/// A network read from any checkpoint, with the statistics it wants to be evaluated with.
+///
+/// # Errors
+/// An unreadable file; missing or misshapen tensors, named.
+pub fn load_network(path: &Path) -> Result<(UNet3d, Statistics)> {
+    let checkpoint = read_checkpoint(path)?;
+    let network = UNet3d::from_state(&checkpoint.state).map_err(|error| Error::file(path, error))?;
+    let (statistics, why) = wanted_statistics(&checkpoint.state);
+    tracing::info!("{}: batch norm uses {statistics:?} statistics ({why})", path.display());
+    let unused = checkpoint.state.tensors.len() - network.state(statistics).map_err(work)?.tensors.len();
+    if unused > 0 {
+        tracing::warn!("{}: {unused} tensors have no place in the network and are ignored", path.display());
+    }
+    Ok((network, statistics))
+}
+
+/// Loads weights to start a run from into a network of a given shape.
+///
+/// # Errors
+/// As [`load_network`]; a network of another shape, with the first tensor that differs.
+pub fn load_weights(path: &Path, network: &mut UNet3d) -> Result<()> {
+    let checkpoint = read_checkpoint(path)?;
+    let unused = network.load(&checkpoint.state).map_err(|error| Error::file(path, error))?;
+    if !unused.is_empty() {
+        tracing::warn!("{}: {} tensors are ignored ({}, …)", path.display(), unused.len(), unused[0]);
+    }
+    let values = network.parameters().places().len();
+    tracing::info!("{}: {values} parameters loaded", path.display());
+    Ok(())
+}
+
+
+fn first_difference(path: &str, saved: &serde_json::Value, present: &serde_json::Value) -> Option<String> {
+    if let (Some(saved), Some(present)) = (saved.as_object(), present.as_object()) {
+        let null = serde_json::Value::Null;
+        return present.iter().find_map(|(key, value)| {
+            let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            first_difference(&inner, saved.get(key).unwrap_or(&null), value)
+        });
+    }
+    (saved != present).then(|| format!("{path} is {saved} there and {present} here"))
+}
+
+fn work(error: impl ToString) -> Error {
+    Error::Work(error.to_string())
+}

@@ -1,0 +1,240 @@
+//! Threads that read cubes and deform them ahead of the training step.
+//!
+//! Step `s` is a pure function of the plan, so any thread may make it; batches are handed out in
+//! order of their steps. At most `depth` batches wait, each in tensors from the memory pool.
+
+use super::plan::Plan;
+use super::source::CubeSource;
+use crate::deform::{Deformer, Recipe};
+use crate::{Error, Result};
+use genesis_tensor::{DType, Tensor};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+/// One batch of deformed pairs.
+#[derive(Debug)]
+pub struct Batch {
+    /// The step it is for.
+    pub step: u64,
+    /// Deformed cubes `[N, D, H, W, 1]`.
+    pub input: Tensor,
+    /// What they should become, same shape.
+    pub target: Tensor,
+    /// 1 where the loss counts, for recipes with a loss in holes only.
+    pub mask: Option<Tensor>,
+    /// Sum over the batch's voxels that count of (input - target)², and their number.
+    pub identity: (f64, f64),
+}
+
+/// What to load.
+pub struct Order {
+    /// The cubes.
+    pub source: Arc<dyn CubeSource>,
+    /// Which cubes at which step.
+    pub plan: Plan,
+    /// How they are deformed.
+    pub recipe: Recipe,
+    /// The run's seed.
+    pub seed: u64,
+    /// The steps wanted.
+    pub steps: Range<u64>,
+}
+
+struct State {
+    next_to_make: u64,
+    next_to_take: u64,
+    ready: BTreeMap<u64, Result<Batch>>,
+    stop: bool,
+}
+
+struct Shared {
+    order: Order,
+    depth: u64,
+    state: Mutex<State>,
+    made: Condvar,
+    taken: Condvar,
+}
+
+/// Loads batches on its own threads; dropping it stops them.
+pub struct Loader {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+fn lock(mutex: &Mutex<State>) -> MutexGuard<'_, State> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Loader {
+    /// Starts `threads` loader threads (at least one).
+    ///
+    /// # Errors
+    /// A recipe that does not fit the cubes' size; no thread to be had.
+    pub fn start(order: Order, threads: usize) -> Result<Self> {
+        let deformer = Deformer::new(order.recipe.clone(), order.source.size())?;
+        let threads = threads.max(1);
+        let first = order.steps.start;
+        let state = State { next_to_make: first, next_to_take: first, ready: BTreeMap::new(), stop: false };
+        let shared = Arc::new(Shared {
+            order,
+            depth: threads as u64 + 1,
+            state: Mutex::new(state),
+            made: Condvar::new(),
+            taken: Condvar::new(),
+        });
+        let mut loader = Self { shared, workers: Vec::new() };
+        for index in 0..threads {
+            let (shared, deformer) = (Arc::clone(&loader.shared), deformer.clone());
+            let worker = std::thread::Builder::new().name(format!("loader-{index}"));
+            let worker = worker.spawn(move || shared.work(deformer));
+            loader.workers.push(worker.map_err(Error::io("start a thread for", "the loader"))?);
+        }
+        Ok(loader)
+    }
+
+    /// The next batch in order, or `None` after the last.
+    ///
+    /// # Errors
+    /// What went wrong reading or deforming its cubes.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        let mut state = lock(&self.shared.state);
+        if state.next_to_take >= self.shared.order.steps.end {
+            return Ok(None);
+        }
+        loop {
+            let step = state.next_to_take;
+            if let Some(batch) = state.ready.remove(&step) {
+                state.next_to_take += 1;
+                self.shared.taken.notify_all();
+                return batch.map(Some);
+            }
+            state = self.shared.made.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        lock(&self.shared.state).stop = true;
+        self.shared.taken.notify_all();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, mut deformer: Deformer) {
+        let mut cube = vec![0.0; self.order.source.size().iter().product()];
+        loop {
+            let mut state = lock(&self.state);
+            let step = loop {
+                if state.stop || state.next_to_make >= self.order.steps.end {
+                    return;
+                }
+                if state.next_to_make < state.next_to_take + self.depth {
+                    break state.next_to_make;
+                }
+                state = self.taken.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            };
+            state.next_to_make += 1;
+            drop(state);
+            // A panic here must reach the trainer as an error, not leave it waiting.
+            let made = catch_unwind(AssertUnwindSafe(|| self.make(step, &mut deformer, &mut cube)));
+            let made = made.unwrap_or_else(|_| Err(Error::Work(format!("loader thread failed at step {step}"))));
+            lock(&self.state).ready.insert(step, made);
+            self.made.notify_all();
+        }
+    }
+
+    fn make(&self, step: u64, deformer: &mut Deformer, cube: &mut [f32]) -> Result<Batch> {
+        let Order { source, plan, recipe, seed, .. } = &self.order;
+        let samples = plan.batch(step);
+        let [rows, cols, deps] = source.size();
+        let shape = [samples.len(), rows, cols, deps, 1];
+        let tensor = || Tensor::unspecified(shape, DType::F32).map_err(|error| Error::Work(error.to_string()));
+        let memory = |error: genesis_tensor::Error| Error::Work(error.to_string());
+        let (mut input, mut target) = (tensor()?, tensor()?);
+        let mut mask = if recipe.loss_in_holes { Some(tensor()?) } else { None };
+        {
+            let inputs = input.as_mut_slice().map_err(memory)?.chunks_exact_mut(cube.len());
+            let targets = target.as_mut_slice().map_err(memory)?.chunks_exact_mut(cube.len());
+            let mut masks = match &mut mask {
+                Some(mask) => Some(mask.as_mut_slice().map_err(memory)?.chunks_exact_mut(cube.len())),
+                None => None,
+            };
+            for ((sample, input), target) in samples.iter().zip(inputs).zip(targets) {
+                source.read(sample.cube, cube)?;
+                let mask = masks.as_mut().and_then(Iterator::next);
+                deformer.pair_for_sample(*seed, sample.epoch, sample.sample, cube, target, input, mask);
+            }
+        }
+        let identity = squared_error(&input, &target, mask.as_ref());
+        Ok(Batch { step, input, target, mask, identity })
+    }
+}
+
+/// Sum of squared differences over the voxels that count, and their number.
+pub fn squared_error(input: &Tensor, target: &Tensor, mask: Option<&Tensor>) -> (f64, f64) {
+    let difference = |(a, b): (&f32, &f32)| f64::from(a - b) * f64::from(a - b);
+    let pairs = input.as_slice().iter().zip(target.as_slice());
+    match mask {
+        None => (pairs.map(difference).sum(), input.elements() as f64),
+        Some(mask) => {
+            let mask = mask.as_slice();
+            let sum = pairs.zip(mask).map(|(pair, &m)| f64::from(m) * difference(pair)).sum();
+            (sum, mask.iter().map(|&m| f64::from(m)).sum())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Sampling;
+    use super::super::source::tests::Memory;
+    use super::*;
+
+    fn run(threads: usize, steps: Range<u64>) -> Vec<Batch> {
+        let source = Arc::new(Memory::ramps(7, [16, 16, 16]));
+        let plan = Plan::training(5, 7, 2, Sampling::Pass);
+        let order = Order { source, plan, recipe: Recipe::genesis(), seed: 5, steps };
+        let mut loader = Loader::start(order, threads).unwrap();
+        std::iter::from_fn(|| loader.next_batch().unwrap()).collect()
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_threads_or_on_where_one_starts() {
+        let one = run(1, 0..8);
+        let five = run(5, 0..8);
+        let late = run(3, 5..8);
+        assert_eq!(one.iter().map(|b| b.step).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+        for (a, b) in one.iter().zip(&five).chain(one[5..].iter().zip(&late)) {
+            assert_eq!(a.step, b.step);
+            assert_eq!(a.input.as_slice(), b.input.as_slice());
+            assert_eq!(a.target.as_slice(), b.target.as_slice());
+        }
+    }
+
+    #[test]
+    fn a_bad_cube_is_an_error_at_its_step_and_not_a_hang() {
+        let source = Arc::new(Memory { broken: Some(3), ..Memory::ramps(7, [16, 16, 16]) });
+        let plan = Plan::fixed_validation(5, 7, 2);
+        let order = Order { source, plan, recipe: Recipe::genesis(), seed: 5, steps: 0..4 };
+        let mut loader = Loader::start(order, 2).unwrap();
+        assert!(loader.next_batch().unwrap().is_some());
+        assert!(loader.next_batch().unwrap_err().to_string().contains("cube 3"));
+    }
+
+    #[test]
+    fn dropping_a_loader_early_stops_its_threads() {
+        let source = Arc::new(Memory::ramps(7, [16, 16, 16]));
+        let plan = Plan::training(5, 7, 2, Sampling::Pass);
+        let order = Order { source, plan, recipe: Recipe::genesis(), seed: 5, steps: 0..u64::MAX };
+        let mut loader = Loader::start(order, 2).unwrap();
+        assert!(loader.next_batch().unwrap().is_some());
+        drop(loader);
+    }
+}

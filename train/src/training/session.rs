@@ -1,0 +1,256 @@
+//! A pre-training run from its configuration to `summary.json`.
+
+use super::checkpoint::{self, Progress};
+use super::config::RunConfig;
+use super::data::{self, Cubes};
+use super::journal::Journal;
+use super::loader::{Batch, Loader, Order};
+use super::plan::Plan;
+use super::run_directory::{RunDirectory, Summary};
+use super::trainer::{Trainer, ValidationReport};
+use crate::{Error, Result};
+use genesis_kernels::{Context, Isa};
+use genesis_model::UNet3d;
+use genesis_tensor::memory;
+use std::path::Path;
+use std::time::Instant;
+
+/// Below this ratio of standard deviations a restored cube counts as constant.
+const COLLAPSED_SPREAD: f64 = 0.02;
+/// Steps a network gets before it is judged.
+const STEPS_BEFORE_JUDGEMENT: u64 = 50;
+
+/// How a run is carried out, apart from what it computes.
+pub struct Execution {
+    /// The instruction set kernels may use.
+    pub isa: Isa,
+    /// Go on from the last checkpoint.
+    pub resume: bool,
+    /// No progress bar.
+    pub quiet: bool,
+}
+
+/// Trains as configured in the run directory `out`.
+///
+/// # Errors
+/// Bad data, a directory that cannot be written, a loss that is not finite, a collapsed network.
+/// Checkpoints written before stay.
+pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result<Summary> {
+    config.check()?;
+    let run = RunDirectory::open(out, execution.resume)?;
+    let started = Instant::now();
+    let cubes = data::open(config, &run)?;
+    let size = cubes.train.size();
+    if cubes.valid.size() != size {
+        let (train, valid) = (super::source::times(size), super::source::times(cubes.valid.size()));
+        return Err(Error::Work(format!("validation cubes have {valid} voxels, training cubes {train}")));
+    }
+    if size.iter().any(|extent| extent % genesis_model::DIVISOR != 0) {
+        let size = super::source::times(size);
+        return Err(Error::Work(format!("cubes of {size} voxels: every extent must divide by 8")));
+    }
+    config.deformation.check(size)?;
+    run.write_config(config)?;
+    let plan = Plan::training(config.seed, cubes.train.count(), config.batch_size, config.sampling);
+    let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
+    let mut progress = Progress::default();
+    if execution.resume && run.last().exists() {
+        progress = checkpoint::resume(&run.last(), &mut trainer, config)?;
+        tracing::info!("going on from step {} of epoch {}", progress.step, progress.epoch);
+    } else if execution.resume {
+        tracing::warn!("no checkpoint was written yet: starting at step 0");
+    }
+    announce(config, &trainer, &cubes, &plan);
+    let journal = Journal::open(&run, progress.step, execution.quiet)?;
+    let session = Session { config, run: &run, cubes: &cubes, plan, trainer, progress, journal, started };
+    let summary = session.train()?;
+    run.write_summary(&summary)?;
+    Ok(summary)
+}
+
+fn trainer(config: &RunConfig, execution: &Execution, steps_per_epoch: u64) -> Result<Trainer> {
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let mut network = UNet3d::new(config.network).map_err(work)?;
+    match &config.weights {
+        Some(path) => checkpoint::load_weights(path, &mut network)?,
+        None => network.initialise(config.initialiser, config.seed).map_err(work)?,
+    }
+    Trainer::new(Context::with_isa(threads, execution.isa), network, config, steps_per_epoch)
+}
+
+fn announce(config: &RunConfig, trainer: &Trainer, cubes: &Cubes, plan: &Plan) {
+    tracing::info!(
+        "{} training cubes, {} validation cubes of {}; {} steps an epoch",
+        cubes.train.count(),
+        cubes.valid.count(),
+        super::source::times(cubes.train.size()),
+        plan.steps_per_epoch()
+    );
+    tracing::info!(
+        "3D U-Net of width {}, {} parameters; {} thread(s), {}",
+        config.network.width,
+        trainer.network.parameters().count(),
+        trainer.cx.pool.threads(),
+        trainer.cx.isa
+    );
+}
+
+struct Session<'a> {
+    config: &'a RunConfig,
+    run: &'a RunDirectory,
+    cubes: &'a Cubes,
+    plan: Plan,
+    trainer: Trainer,
+    progress: Progress,
+    journal: Journal,
+    started: Instant,
+}
+
+impl Session<'_> {
+    fn train(mut self) -> Result<Summary> {
+        let spe = self.plan.steps_per_epoch();
+        let limit = self.config.epochs.saturating_mul(spe);
+        let end = if self.config.steps > 0 { self.config.steps.min(limit) } else { limit };
+        let mut loader = self.loader(self.plan.clone(), self.cubes.train.clone(), self.progress.step..end)?;
+        let preview = self.preview()?;
+        let (mut train_seconds, mut samples) = (0.0, 0.0);
+        let mut reason = if end < limit { "steps" } else { "epochs" };
+        let mut last = None;
+        self.journal.start(self.progress.step, end);
+        while let Some(batch) = loader.next_batch()? {
+            let size = batch.input.shape()[0] as f64;
+            let start = Instant::now();
+            let report = self.trainer.train(batch)?;
+            let seconds = start.elapsed().as_secs_f64();
+            train_seconds += seconds;
+            samples += size;
+            let step = self.trainer.step;
+            self.progress.step = step;
+            self.progress.epoch = step / spe;
+            let epoch = (step - 1) / spe + 1;
+            let elapsed = self.started.elapsed().as_secs_f64();
+            self.journal.train(step, epoch, &report, elapsed, size / seconds)?;
+            let whole_epoch = step.is_multiple_of(spe);
+            if whole_epoch || step == end {
+                let validation = self.validate(epoch)?;
+                last = Some(validation);
+                let stop = self.judge(epoch, whole_epoch, &validation)?;
+                self.picture(&preview, epoch)?;
+                checkpoint::save(&self.run.last(), &self.trainer, self.config, &self.progress)?;
+                if stop {
+                    reason = "patience";
+                    break;
+                }
+            } else if self.config.checkpoint_every > 0 && step.is_multiple_of(self.config.checkpoint_every) {
+                checkpoint::save(&self.run.last(), &self.trainer, self.config, &self.progress)?;
+            }
+        }
+        self.journal.finish();
+        let last = match last {
+            Some(validation) => validation,
+            // Resumed at its very end.
+            None => self.validation_loss(self.progress.epoch)?,
+        };
+        Ok(Summary {
+            status: "complete",
+            reason,
+            best_valid_loss: self.progress.best_valid_loss.unwrap_or(last.loss),
+            best_epoch: self.progress.best_epoch,
+            last_valid_loss: last.loss,
+            identity_loss: last.identity,
+            epochs: self.progress.epoch,
+            steps: self.progress.step,
+            seconds: self.started.elapsed().as_secs_f64(),
+            samples_per_second: if train_seconds > 0.0 { samples / train_seconds } else { 0.0 },
+            parameters: self.trainer.network.parameters().count(),
+            peak_memory_bytes: memory::statistics().peak,
+        })
+    }
+
+    fn loader(
+        &self,
+        plan: Plan,
+        source: std::sync::Arc<dyn super::source::CubeSource>,
+        steps: std::ops::Range<u64>,
+    ) -> Result<Loader> {
+        let recipe = self.config.deformation.clone();
+        let order = Order { source, plan, recipe, seed: self.config.seed, steps };
+        Loader::start(order, self.config.loader_threads)
+    }
+
+    fn validation_plan(&self, epoch: u64) -> Plan {
+        let (seed, count, size) = (self.config.seed, self.cubes.valid.count(), self.config.batch_size);
+        if self.config.validation.fixed {
+            Plan::fixed_validation(seed, count, size)
+        } else {
+            Plan::fresh_validation(seed, count, size, epoch)
+        }
+    }
+
+    fn validation_loss(&mut self, epoch: u64) -> Result<ValidationReport> {
+        let plan = self.validation_plan(epoch);
+        let steps = 0..plan.steps_per_epoch();
+        let mut loader = self.loader(plan, self.cubes.valid.clone(), steps)?;
+        self.trainer.validate(self.config.validation.statistics, || loader.next_batch())
+    }
+
+    /// Validates, and keeps the best state.
+    fn validate(&mut self, epoch: u64) -> Result<ValidationReport> {
+        let report = self.validation_loss(epoch)?;
+        let rate = self.trainer.learning_rate();
+        let elapsed = self.started.elapsed().as_secs_f64();
+        self.journal.validation(self.progress.step, epoch, &report, rate, elapsed)?;
+        Ok(report)
+    }
+
+    /// Records an improvement, and says whether patience is at its end.
+    fn judge(&mut self, epoch: u64, whole_epoch: bool, report: &ValidationReport) -> Result<bool> {
+        let collapsed = report.spread < COLLAPSED_SPREAD && self.progress.step >= STEPS_BEFORE_JUDGEMENT;
+        if collapsed && self.config.stop_on_collapse {
+            return Err(Error::Work(format!(
+                "the network's output collapsed to a constant by step {} (epoch {epoch}): its restored cubes vary \
+                 {:.3} % as much as the true ones. Try a lower learning rate (--lr 0.1), Adam ([optimizer] name = \
+                 \"adam\", learning_rate = 0.001) or another --seed; stop_on_collapse = false in the \
+                 configuration goes on regardless",
+                self.progress.step,
+                100.0 * report.spread
+            )));
+        }
+        if self.progress.best_valid_loss.is_none_or(|best| report.loss < best) {
+            self.progress.best_valid_loss = Some(report.loss);
+            self.progress.best_epoch = epoch;
+            self.progress.epochs_without_improvement = 0;
+            checkpoint::save(&self.run.best(), &self.trainer, self.config, &self.progress)?;
+        } else if whole_epoch {
+            self.progress.epochs_without_improvement += 1;
+        }
+        Ok(self.progress.epochs_without_improvement >= self.config.patience)
+    }
+
+    /// The pairs shown in `samples/`: the first of the fixed validation pairs.
+    fn preview(&self) -> Result<Batch> {
+        let plan = Plan::fixed_validation(self.config.seed, self.cubes.valid.count(), 4);
+        let mut loader = self.loader(plan, self.cubes.valid.clone(), 0..1)?;
+        loader.next_batch()?.ok_or_else(|| Error::Work("no validation cube to show".into()))
+    }
+
+    fn picture(&mut self, preview: &Batch, epoch: u64) -> Result<()> {
+        // Every epoch at first, then every tenth: a long run must not fill a disk with pictures.
+        if epoch > 20 && !epoch.is_multiple_of(10) {
+            return Ok(());
+        }
+        let statistics = match self.config.validation.statistics {
+            genesis_model::Statistics::BatchAndUpdate => genesis_model::Statistics::Batch,
+            other => other,
+        };
+        let restored = self.trainer.restore(preview.input.clone(), statistics)?;
+        self.journal.picture(self.run, self.progress.step, epoch, preview, &restored)
+    }
+}
+
+fn work(error: impl ToString) -> Error {
+    Error::Work(error.to_string())
+}

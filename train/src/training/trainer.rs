@@ -1,0 +1,211 @@
+//! One network being trained: the step, the validation, and what a checkpoint must hold.
+
+use super::config::{OptimizerConfig, RunConfig, ScheduleConfig};
+use super::loader::Batch;
+use crate::{Error, Result};
+use genesis_autograd::{Gradients, Tape, Var};
+use genesis_kernels::Context;
+use genesis_kernels::ops::activation::Activation;
+use genesis_kernels::ops::loss::Loss;
+use genesis_kernels::ops::optimizer::{Optimizer, Schedule, clip_gradients};
+use genesis_model::{Statistics, UNet3d};
+use genesis_tensor::Tensor;
+
+/// What one training step reports.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// The batch's loss before the update.
+    pub loss: f32,
+    /// The learning rate used.
+    pub learning_rate: f32,
+}
+
+/// What a validation reports; all means over the voxels that count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ValidationReport {
+    /// Mean squared error of the restored cubes.
+    pub loss: f64,
+    /// Mean squared error of the deformed cubes themselves: what doing nothing would give.
+    pub identity: f64,
+    /// Standard deviation of the restored voxels within a cube, over that of the true ones: near 0
+    /// for a network whose output has collapsed to a constant.
+    pub spread: f64,
+}
+
+/// A network with its optimiser.
+pub struct Trainer {
+    /// Threads and instruction set.
+    pub cx: Context,
+    /// The network.
+    pub network: UNet3d,
+    /// The optimiser's flat state buffers (momentum, moments), as long as the parameters.
+    pub state: Vec<Tensor>,
+    /// Steps done.
+    pub step: u64,
+    gradients: Gradients,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    base_rate: f64,
+    clip_norm: f64,
+    steps_per_epoch: u64,
+}
+
+impl Trainer {
+    /// A trainer at step 0.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn new(cx: Context, network: UNet3d, config: &RunConfig, steps_per_epoch: u64) -> Result<Self> {
+        let optimizer = optimizer(&config.optimizer)?;
+        let gradients = network.zero_gradients().map_err(work)?;
+        let length = network.parameters().flat().shape();
+        let state = (0..optimizer.state_count())
+            .map(|_| Tensor::zeros(length))
+            .collect::<Result<_, _>>()
+            .map_err(work)?;
+        Ok(Self {
+            cx,
+            network,
+            state,
+            step: 0,
+            gradients,
+            optimizer,
+            schedule: schedule(&config.schedule, config, steps_per_epoch),
+            base_rate: config.optimizer.learning_rate,
+            clip_norm: config.optimizer.clip_norm,
+            steps_per_epoch,
+        })
+    }
+
+    /// The learning rate of the next step.
+    pub fn learning_rate(&self) -> f32 {
+        self.schedule.rate(self.base_rate, self.step, self.steps_per_epoch) as f32
+    }
+
+    /// Names of the optimiser's state buffers, as in PyTorch's optimisers.
+    pub fn state_names(&self) -> &'static [&'static str] {
+        self.optimizer.state_names()
+    }
+
+    /// One step: forward, loss, backward, update.
+    ///
+    /// # Errors
+    /// A loss that is not finite; memory.
+    pub fn train(&mut self, batch: Batch) -> Result<StepReport> {
+        let Self { cx, network, gradients, .. } = self;
+        gradients.clear().map_err(work)?;
+        let mut tape = Tape::training();
+        let input = Var::constant(batch.input);
+        let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate).map_err(work)?;
+        let target = Var::constant(batch.target);
+        let loss = match batch.mask {
+            None => tape.apply(cx, Loss::SigmoidMse, &[&logits, &target]).map_err(work)?,
+            Some(mask) => {
+                let restored = tape.apply(cx, Activation::Sigmoid, &[&logits]).map_err(work)?;
+                let mask = Var::constant(mask);
+                tape.apply(cx, Loss::MaskedMse, &[&restored, &target, &mask]).map_err(work)?
+            }
+        };
+        drop((logits, target));
+        let value = loss.tensor().as_slice()[0];
+        if !value.is_finite() {
+            let step = batch.step;
+            return Err(Error::Work(format!(
+                "the loss became {value} at step {step}: lower the learning rate (--lr), or limit the gradient \
+                 ([optimizer] clip_norm in the configuration)"
+            )));
+        }
+        let seed = Tensor::full([1], 1.0).map_err(work)?;
+        tape.backward(cx, loss, seed, gradients).map_err(work)?;
+        if self.clip_norm > 0.0 {
+            clip_gradients(&self.cx, self.gradients.flat_mut(), self.clip_norm).map_err(work)?;
+        }
+        let learning_rate = self.learning_rate();
+        self.step += 1;
+        let parameters = self.network.parameters_mut().flat_mut();
+        self.optimizer
+            .update(&self.cx, self.step, learning_rate, parameters, self.gradients.flat(), &mut self.state)
+            .map_err(work)?;
+        Ok(StepReport { loss: value, learning_rate })
+    }
+
+    /// The restored cubes `[N, D, H, W, 1]` in [0, 1].
+    ///
+    /// # Errors
+    /// A shape the network cannot take; memory.
+    pub fn restore(&mut self, input: Tensor, statistics: Statistics) -> Result<Tensor> {
+        restore(&self.cx, &mut self.network, input, statistics)
+    }
+
+    /// Restores every batch of an iterator and compares.
+    ///
+    /// # Errors
+    /// The iterator's, or memory.
+    pub fn validate(
+        &mut self,
+        statistics: Statistics,
+        mut next: impl FnMut() -> Result<Option<Batch>>,
+    ) -> Result<ValidationReport> {
+        let (mut error, mut identity, mut voxels) = (0.0, 0.0, 0.0);
+        let (mut spread, mut cubes) = (0.0, 0.0);
+        while let Some(batch) = next()? {
+            let restored = self.restore(batch.input, statistics)?;
+            let (sum, count) = super::loader::squared_error(&restored, &batch.target, batch.mask.as_ref());
+            error += sum;
+            identity += batch.identity.0;
+            voxels += count;
+            let length: usize = restored.shape().dims()[1..].iter().product();
+            let pairs = restored.as_slice().chunks_exact(length).zip(batch.target.as_slice().chunks_exact(length));
+            for (restored, target) in pairs {
+                spread += deviation(restored) / deviation(target).max(1e-6);
+                cubes += 1.0;
+            }
+        }
+        if voxels == 0.0 {
+            return Err(Error::Work("no voxel to validate on".into()));
+        }
+        Ok(ValidationReport { loss: error / voxels, identity: identity / voxels, spread: spread / cubes })
+    }
+}
+
+/// Runs a network on cubes and returns what it restores, `[N, D, H, W, classes]` in [0, 1].
+///
+/// # Errors
+/// A shape the network cannot take; memory.
+pub fn restore(cx: &Context, network: &mut UNet3d, input: Tensor, statistics: Statistics) -> Result<Tensor> {
+    let mut tape = Tape::inference();
+    let logits = network.forward(cx, &mut tape, Var::constant(input), statistics).map_err(work)?;
+    let restored = tape.apply(cx, Activation::Sigmoid, &[&logits]).map_err(work)?;
+    Ok(restored.into_tensor())
+}
+
+fn deviation(values: &[f32]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt()
+}
+
+fn work(error: impl ToString) -> Error {
+    Error::Work(error.to_string())
+}
+
+fn optimizer(config: &OptimizerConfig) -> Result<Optimizer> {
+    let weight_decay = config.weight_decay as f32;
+    match config.name.as_str() {
+        "sgd" => Ok(Optimizer::Sgd {
+            momentum: config.momentum as f32,
+            dampening: 0.0,
+            weight_decay,
+            nesterov: config.nesterov,
+        }),
+        "adam" => Ok(Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }),
+        "adamw" => Ok(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }),
+        other => Err(Error::Usage(format!("unknown optimizer '{other}'"))),
+    }
+}
+
+fn schedule(schedule: &ScheduleConfig, config: &RunConfig, steps_per_epoch: u64) -> Schedule {
+    let total = if config.steps > 0 { config.steps } else { config.epochs * steps_per_epoch };
+    let _ = (total, schedule);
+    todo!()
+}
