@@ -145,8 +145,8 @@ impl<'a> Lungs<'a> {
     fn apex(&self, x: f32, y: f32) -> f32 {
         let k = self.body.scale;
         let (x, y) = (x / k[0], y / k[1]);
-        let across = (x.abs() - 38.0) / 40.0;
-        let along = (y + 30.0) / 44.0;
+        let across = (x.abs() - 38.0) / 42.0;
+        let along = (y + 28.0) / if y > -28.0 { 62.0 } else { 46.0 };
         let fall = across * across + along * along;
         (119.0 - 26.0 * fall - 3.0 * fall * fall * 0.2) * k[2]
     }
@@ -171,7 +171,7 @@ impl<'a> Lungs<'a> {
     pub fn distance_in(&self, column: &Column, cage: f32, p: Point) -> f32 {
         let below = (column.diaphragm - p[2]) * column.diaphragm_slant;
         let above = (p[2] - column.apex) * column.apex_slant;
-        let outer = smooth_maximum(smooth_maximum(cage, above, 12.0), below, 2.5);
+        let outer = smooth_maximum(smooth_maximum(cage, above, 9.0), below, 2.5);
         if outer > 6.0 {
             return outer;
         }

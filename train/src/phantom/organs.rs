@@ -3,7 +3,7 @@
 use super::body::Body;
 use super::geometry::{Point, add, scale, spline};
 use super::label;
-use super::paint::Solid;
+use super::paint::{Over, Solid};
 use super::shape::{Shape, frame};
 use genesis_tensor::random::Stream;
 
@@ -11,8 +11,10 @@ use genesis_tensor::random::Stream;
 pub(super) struct Organs {
     /// Heart and vessels, in painting order.
     pub solids: Vec<Solid>,
-    /// Walls of gullet and windpipe, then their air, in painting order.
+    /// Walls of gullet and windpipe.
     pub airways: Vec<Solid>,
+    /// The air of the windpipe, painted after every wall.
+    pub air: Vec<Solid>,
     /// The shapes that indent the lungs.
     pub bulges: Vec<Shape>,
     /// Entry of the pulmonary artery into the right and left lung.
@@ -48,6 +50,7 @@ impl Organs {
         let mut organs = Self {
             solids: Vec::new(),
             airways: Vec::new(),
+            air: Vec::new(),
             bulges: Vec::new(),
             arteries: [at(36.0, -12.0, 10.0), at(-40.0, -20.0, 20.0)],
             veins: [at(36.0, -10.0, -8.0), at(-38.0, -14.0, -4.0)],
@@ -64,43 +67,44 @@ impl Organs {
             axes,
             radii: radii.map(|r| r * heart_size + grow),
         };
-        let left_ventricle = (heart(-34.0, 16.0, -44.0), axes, [47.0, 31.0, 31.0]);
-        let right_ventricle = (heart(-12.0, 40.0, -42.0), axes, [46.0, 30.0, 27.0]);
-        let right_atrium = (heart(25.0, 18.0, -32.0), long, [31.0, 22.0, 27.0]);
-        let left_atrium = (heart(-2.0, -10.0, -14.0), long, [19.0, 29.0, 19.0]);
-        let outflow = (heart(-17.0, 36.0, -14.0), long, [24.0, 19.0, 18.0]);
+        let left_ventricle = (heart(-38.0, 14.0, -42.0), axes, [53.0, 34.0, 35.0]);
+        let right_ventricle = (heart(-10.0, 42.0, -40.0), axes, [50.0, 33.0, 31.0]);
+        let right_atrium = (heart(25.0, 18.0, -28.0), long, [36.0, 26.0, 29.0]);
+        let left_atrium = (heart(-2.0, -10.0, -14.0), long, [22.0, 34.0, 20.0]);
+        let outflow = (heart(-15.0, 38.0, -14.0), long, [26.0, 24.0, 20.0]);
         let chambers = [left_ventricle, right_ventricle, right_atrium, left_atrium, outflow];
-        for (centre, axes, radii) in chambers {
-            organs.bulges.push(ellipsoid(centre, axes, radii, 1.5));
-        }
-        let muscle = if body.contrast > 0.0 { 95.0 } else { 52.0 };
-        for (centre, axes, radii) in chambers {
-            organs.solids.push(
-                Solid::new(ellipsoid(centre, axes, radii, 0.0), muscle, Some(label::HEART)).grained(6.0, 9.0),
-            );
-        }
+        let whole = |grow: f32| Shape::Blend {
+            parts: chambers.iter().map(|&(c, axes, r)| ellipsoid(c, axes, r, grow)).collect(),
+            seam: 22.0,
+        };
+        organs.bulges.push(whole(2.0));
+        let muscle = if body.contrast > 0.0 { 0.45 * body.contrast + 50.0 } else { 54.0 };
+        organs.solids.push(Solid::new(whole(0.0), muscle, Some(label::HEART)).grained(5.0, 9.0));
         for (chamber, wall, tone) in [
-            (left_ventricle, 10.0, 0.0),
-            (right_ventricle, 5.0, 2.0),
-            (right_atrium, 3.0, 3.0),
+            (right_atrium, 2.5, 4.0),
+            (right_ventricle, 5.0, 3.0),
+            (left_ventricle, 2.0, f32::NAN),
+            (left_ventricle, 11.0, 0.0),
             (left_atrium, 3.0, 0.0),
-            (outflow, 4.0, 1.0),
+            (outflow, 4.5, 3.0),
         ] {
             let (centre, axes, radii) = chamber;
-            let hounsfield = blood - tone * 2.0 + 0.06 * body.contrast * tone;
+            // The second layer of the left ventricle is its thick wall, in front of the right one.
+            let hounsfield = if tone.is_nan() { muscle } else { blood - tone + 0.03 * body.contrast * tone };
             organs.solids.push(
-                Solid::new(ellipsoid(centre, axes, radii, -wall), hounsfield, Some(label::HEART))
-                    .grained(5.0, 14.0),
+                Solid::new(ellipsoid(centre, axes, radii, -wall), hounsfield, None)
+                    .grained(5.0, 13.0)
+                    .over(Over::Heart),
             );
         }
         // Fat in the grooves between the chambers.
         for (knots, radii) in [
-            ([at(8.0, 40.0, -12.0), at(22.0, 44.0, -34.0), at(14.0, 36.0, -62.0)], [3.5, 4.5, 3.0]),
-            ([at(-28.0, 44.0, -14.0), at(-46.0, 44.0, -38.0), at(-60.0, 36.0, -62.0)], [3.0, 3.5, 2.0]),
-            ([at(-30.0, -6.0, -20.0), at(-18.0, -10.0, -36.0), at(8.0, -8.0, -42.0)], [3.5, 4.0, 3.0]),
+            ([at(8.0, 40.0, -12.0), at(22.0, 44.0, -34.0), at(14.0, 36.0, -62.0)], [1.8, 2.2, 1.5]),
+            ([at(-28.0, 44.0, -14.0), at(-46.0, 44.0, -38.0), at(-60.0, 36.0, -62.0)], [1.6, 2.0, 1.4]),
+            ([at(-30.0, -6.0, -20.0), at(-18.0, -10.0, -36.0), at(8.0, -8.0, -42.0)], [1.6, 2.0, 1.5]),
         ] {
             for shape in pipe(&knots, &radii, 5.0) {
-                organs.solids.push(Solid::new(shape, -75.0, None));
+                organs.solids.push(Solid::new(shape, -45.0, None));
             }
         }
         organs.great_vessels(body, size, blood);
@@ -201,6 +205,16 @@ impl Organs {
             blood,
             false,
         );
+        // The roots of the lungs: nodes and fat that bind vessels and bronchi together.
+        for (x, y, z) in [(33.0, -15.0, 8.0), (-35.0, -18.0, 12.0)] {
+            let root = Shape::Ellipsoid {
+                centre: at(x, y, z),
+                axes: frame([0.0, 0.0, 1.0], [1.0, 0.0, 0.0]),
+                radii: [21.0, 11.0, 9.0],
+            };
+            self.bulges.push(root.clone());
+            self.solids.push(Solid::new(root, 5.0, None).grained(55.0, 7.0));
+        }
         // Pulmonary trunk and its branches; pulmonary veins into the left atrium.
         let [right, left] = self.arteries;
         self.vessel(
@@ -280,11 +294,11 @@ impl Organs {
                 self.bulges.push(shape.clone());
                 air.push(Solid::new(shape, -985.0, Some(label::AIRWAY)));
             }
-            let walls: Vec<f32> = radii.iter().map(|r| r + 1.5).collect();
+            let walls: Vec<f32> = radii.iter().map(|r| r + 1.2).collect();
             for shape in pipe(knots, &walls, 3.0) {
-                self.airways.push(Solid::new(shape, 30.0, Some(label::BACKGROUND)));
+                self.airways.push(Solid::new(shape, 5.0, Some(label::BACKGROUND)));
             }
         }
-        self.airways.append(&mut air);
+        self.air = air;
     }
 }

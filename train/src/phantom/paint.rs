@@ -14,8 +14,10 @@ pub(super) enum Over {
     Lung,
     /// The inside of a vertebra, rib or other bone only.
     Bone,
-    /// Everything but voxels that belong to a nodule.
+    /// The liver and the vessels in it.
     Liver,
+    /// The heart.
+    Heart,
 }
 
 /// A solid and the tissue it is made of.
@@ -44,6 +46,13 @@ impl Solid {
     /// The same with texture.
     pub fn grained(self, grain: f32, cell: f32) -> Self {
         Self { grain, cell, ..self }
+    }
+
+    /// Lowest and highest corner of the box of voxel centres it may touch.
+    pub fn painted(&self, grid: &Grid) -> [Point; 2] {
+        let margin = 0.6 * grid.spacing.iter().fold(1.0f32, |a, &b| a.max(b));
+        let [low, high] = self.shape.bounds();
+        [low.map(|v| v - margin), high.map(|v| v + margin)]
     }
 
     /// The same, limited to some voxels.
@@ -95,6 +104,7 @@ impl Slab<'_> {
             Over::Everything => true,
             Over::Lung => now != label::HEART && now != label::LIVER && now != label::BONE,
             Over::Bone => now == label::BONE,
+            Over::Heart => now == label::HEART,
             Over::Liver => now == label::LIVER || now == label::VESSEL,
         }
     }
@@ -102,12 +112,7 @@ impl Slab<'_> {
     /// Paints one solid, given in the view frame.
     pub fn paint(&mut self, solid: &Solid, texture: &Texture) {
         let grid = self.grid;
-        let widest = grid.spacing.iter().fold(1.0f32, |a, &b| a.max(b));
-        let [low, high] = solid.shape.bounds();
-        let bounds = [low.map(|v| v - 0.6 * widest), high.map(|v| v + 0.6 * widest)];
-        if grid.coordinate(0, self.first) > bounds[1][0] || grid.coordinate(0, self.last) < bounds[0][0] {
-            return;
-        }
+        let bounds = solid.painted(grid);
         self.visit(bounds, |slab, at, p| {
             let (d, outwards) = solid.shape.distance(p);
             let w = grid.edge_width(outwards);

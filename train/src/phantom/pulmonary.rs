@@ -11,7 +11,7 @@ use super::tree::{Branch, Growth, grow};
 use genesis_tensor::random::Stream;
 
 /// Tips per lung of the arterial and the venous tree.
-const TIPS: [usize; 2] = [1700, 1300];
+const TIPS: [usize; 2] = [4200, 3400];
 
 /// Vessels and bronchi in painting order: vessels, airway walls, air.
 pub(super) fn trees(body: &Body, lungs: &Lungs, organs: &Organs, stream: &mut Stream) -> Vec<Solid> {
@@ -19,8 +19,8 @@ pub(super) fn trees(body: &Body, lungs: &Lungs, organs: &Organs, stream: &mut St
     let (mut walls, mut air) = (Vec::new(), Vec::new());
     for side in [Side::Right, Side::Left] {
         let i = usize::from(side == Side::Left);
-        let arteries = lobes(lungs, side, TIPS[0], organs.arteries[i], 0.47, stream);
-        let veins = lobes(lungs, side, TIPS[1], organs.veins[i], 0.46, stream);
+        let arteries = lobes(lungs, side, TIPS[0], organs.arteries[i], 0.275, stream);
+        let veins = lobes(lungs, side, TIPS[1], organs.veins[i], 0.28, stream);
         for branch in arteries.iter().chain(&veins) {
             // A branch that cuts through another organ on its way is left out of the picture.
             let middle = branch.path[branch.path.len() / 2];
@@ -93,7 +93,7 @@ fn lobes(lungs: &Lungs, side: Side, count: usize, root: Point, tip: f32, stream:
 
 /// Bronchi run beside the arteries, about as wide, and are seen for the first few generations.
 fn bronchi(arteries: &[Branch], root: Point, walls: &mut Vec<Solid>, air: &mut Vec<Solid>) {
-    for branch in arteries.iter().filter(|b| b.radii[1] > 1.25 && b.generation < 7) {
+    for branch in arteries.iter().filter(|b| b.radii[1] > 1.2 && b.generation < 6) {
         let along = unit(subtract(branch.path[branch.path.len() - 1], branch.path[0]));
         // One fixed side, so that neighbouring branches stay connected.
         let beside = unit(cross(along, cross([0.35, -0.85, 0.4], along)));
@@ -110,13 +110,13 @@ fn bronchi(arteries: &[Branch], root: Point, walls: &mut Vec<Solid>, air: &mut V
             });
         }
         let lumen = branch.radii.map(|r| if branch.generation == 0 { 0.66 * r } else { 0.72 * r });
-        let wall = branch.radii.map(|r| 0.45 + 0.11 * r);
+        let wall = branch.radii.map(|r| 0.35 + 0.11 * r);
         let radius = |i: usize, radii: [f32; 2]| radii[0] + (radii[1] - radii[0]) * i as f32 / last as f32;
         for (i, w) in path.windows(2).enumerate() {
             let inner = [radius(i, lumen), radius(i + 1, lumen)];
             let outer = [inner[0] + radius(i, wall), inner[1] + radius(i + 1, wall)];
             let tube = |radii| Shape::Tube { a: w[0], b: w[1], radii };
-            walls.push(Solid::new(tube(outer), -30.0, None).over(Over::Lung));
+            walls.push(Solid::new(tube(outer), -160.0, None).over(Over::Lung));
             air.push(Solid::new(tube(inner), -975.0, Some(label::AIRWAY)).over(Over::Lung));
         }
     }

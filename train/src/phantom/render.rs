@@ -60,6 +60,7 @@ pub fn generate(config: &PhantomConfig, threads: usize) -> Result<Phantom> {
     solids.extend(skeleton(&body));
     solids.extend(organs.airways);
     solids.extend(pulmonary);
+    solids.extend(organs.air);
     for solid in &mut solids {
         solid.shape = solid.shape.to_view(&body);
     }
@@ -68,6 +69,14 @@ pub fn generate(config: &PhantomConfig, threads: usize) -> Result<Phantom> {
     for lesion in &mut lesions {
         solids.append(&mut lesion.spikes);
     }
+    let solids: Vec<_> = solids
+        .into_iter()
+        .map(|solid| {
+            let [low, high] = solid.painted(&grid);
+            let reach = grid.range(0, low[0], high[0]);
+            (solid, reach)
+        })
+        .collect();
     let scene = Scene {
         background: Background::new(&body, &lungs, &grid),
         noise: ScannerNoise::new(&grid, config.seed, config.index),
@@ -109,7 +118,8 @@ struct Scene<'a> {
     amplitude: f32,
     body: &'a Body,
     grid: &'a Grid,
-    solids: &'a [Solid],
+    /// What to paint in order, with the x planes each solid touches.
+    solids: &'a [(Solid, (usize, usize))],
     lesions: &'a [Lesion],
 }
 
@@ -146,7 +156,7 @@ impl Scene<'_> {
         let last = first + out.len() / (ny * nz);
         let mut slab = Slab { grid: self.grid, first, last, hounsfield: vec![0.0; out.len()], labels };
         self.background.fill(&mut slab);
-        for solid in self.solids {
+        for (solid, _) in self.solids.iter().filter(|(_, reach)| reach.0 < last && reach.1 > first) {
             slab.paint(solid, &self.body.texture);
         }
         for lesion in self.lesions {

@@ -14,6 +14,8 @@ pub(super) enum Shape {
     Ellipsoid { centre: Point, axes: [Point; 3], radii: Point },
     /// An elliptical cylinder of half height `radii[2]` along `axes[2]`, its waist a little narrower.
     Cylinder { centre: Point, axes: [Point; 3], radii: Point },
+    /// Several solids melted into one, their seams rounded over `seam` millimetres.
+    Blend { parts: Vec<Shape>, seam: f32 },
 }
 
 /// Three orthogonal unit vectors, the first along `first`, the second near `second`.
@@ -53,6 +55,9 @@ impl Shape {
             Self::Cylinder { centre, axes, radii } => {
                 Self::Cylinder { centre: point(centre), axes: turn(axes), radii: *radii }
             }
+            Self::Blend { parts, seam } => {
+                Self::Blend { parts: parts.iter().map(|part| part.to_view(body)).collect(), seam: *seam }
+            }
         }
     }
 
@@ -69,6 +74,16 @@ impl Shape {
                 let reach: Point =
                     std::array::from_fn(|k| (0..3).map(|j| (axes[j][k] * radii[j]).abs()).sum());
                 [subtract(*centre, reach), add(*centre, reach)]
+            }
+            Self::Blend { parts, seam } => {
+                let mut bounds = [[f32::INFINITY; 3], [f32::NEG_INFINITY; 3]];
+                for [low, high] in parts.iter().map(Self::bounds) {
+                    for k in 0..3 {
+                        bounds[0][k] = bounds[0][k].min(low[k] - 0.5 * seam);
+                        bounds[1][k] = bounds[1][k].max(high[k] + 0.5 * seam);
+                    }
+                }
+                bounds
             }
         }
     }
@@ -112,6 +127,14 @@ impl Shape {
                 let outwards = std::array::from_fn(|k| (0..3).map(|j| local[j] * axes[j][k]).sum());
                 (smooth_maximum(side, end, 3.0), outwards)
             }
+            Self::Blend { parts, seam } => {
+                let mut nearest = (f32::INFINITY, [0.0, 0.0, 1.0]);
+                for (d, outwards) in parts.iter().map(|part| part.distance(p)) {
+                    let melted = -smooth_maximum(-nearest.0, -d, *seam);
+                    nearest = (melted, if d < nearest.0 { outwards } else { nearest.1 });
+                }
+                nearest
+            }
         }
     }
 
@@ -129,6 +152,9 @@ impl Shape {
             Self::Cylinder { centre, axes, radii } => {
                 Self::Cylinder { centre: *centre, axes: *axes, radii: radii.map(less) }
             }
+            Self::Blend { parts, seam } => {
+                Self::Blend { parts: parts.iter().filter_map(|part| part.shrunk(d)).collect(), seam: *seam }
+            }
         };
         let least = match &shrunk {
             Self::Tube { radii, .. } => radii[0].min(radii[1]),
@@ -136,6 +162,7 @@ impl Shape {
             Self::Ellipsoid { radii, .. } | Self::Cylinder { radii, .. } => {
                 radii[0].min(radii[1]).min(radii[2])
             }
+            Self::Blend { parts, .. } => parts.len() as f32,
         };
         (least > 0.3).then_some(shrunk)
     }

@@ -197,6 +197,15 @@ impl<'a> Background<'a> {
                 smoothstep(0.75, 0.15, tissue.abs() + 1.0 - voxel.gland) * smoothstep(2.0, 6.0, voxel.depth);
             hounsfield = lerp(hounsfield, 32.0, share);
         }
+        if under > 0.0 {
+            // The armpit: fat with nodes, vessels and slips of muscle.
+            let slip = smoothstep(0.22, 0.34, texture.at([p[0], p[1], 0.5 * p[2]], 24.0)).max(smoothstep(
+                0.45,
+                0.6,
+                texture.at(p, 8.0),
+            ));
+            hounsfield = lerp(hounsfield, 46.0, slip);
+        }
         // The outer muscles under the fat, and those between and on the ribs.
         let outer = coverage(-under, w) * coverage(under - voxel.muscle, w);
         let on_ribs = 11.5 + 4.0 * bell(voxel.degrees_from_front, 95.0, 30.0);
@@ -205,7 +214,7 @@ impl<'a> Background<'a> {
         if muscle > 0.0 {
             let mut fill = self.muscle(p);
             // Fat planes where one muscle slides on another.
-            let wave = 2.2 * texture.at(p, 26.0);
+            let wave = 4.5 * texture.at(p, 34.0);
             let planes = thin_coverage(voxel.cage - on_ribs - 0.8 + 0.3 * wave, 0.7, w)
                 + thin_coverage(voxel.cage - 25.0 - 2.0 * wave, 0.6, w)
                 + thin_coverage(under - 0.5 * voxel.muscle.min(22.0) - 1.5 * wave, 0.5, w)
@@ -253,8 +262,13 @@ impl<'a> Background<'a> {
     fn mediastinum(&self, p: Point) -> f32 {
         let texture = &self.body.texture;
         let [_, spine] = self.body.spine(p[2]);
-        let node = smoothstep(0.50, 0.72, texture.at(p, 8.0)) * bell(p[2], 20.0, 60.0);
-        let soft = lerp(self.fat(p), 38.0, node);
+        // Small nodes near the midline, and the strands that make this fat denser than the skin's.
+        let node = smoothstep(0.50, 0.72, texture.at(p, 8.0))
+            * bell(p[2], 20.0, 60.0)
+            * smoothstep(50.0, 38.0, p[0].abs())
+            * smoothstep(52.0, 36.0, p[1]);
+        let strand = smoothstep(0.1, 0.7, texture.at(p, 6.0));
+        let soft = lerp(self.fat(p) + 6.0 + 30.0 * strand, 38.0, node);
         let neck = smoothstep(78.0, 112.0, p[2] / self.body.scale[2])
             * smoothstep(0.0, -0.25, texture.at([p[0], p[1], 0.4 * p[2]], 15.0));
         let back = smoothstep(-6.0, -11.0, p[1] - spine);
@@ -274,8 +288,8 @@ impl<'a> Background<'a> {
         // Organs keep clear of the abdominal wall and of the diaphragm.
         let clear = (3.0 - depth).max(3.5 - inside);
         let enhancement = self.body.contrast;
-        let (stomach, _) = self.stomach.distance(p);
-        let stomach = stomach.max(clear);
+        let wobble = texture.at(p, 40.0);
+        let stomach = (self.stomach.distance(p).0 + 24.0 * wobble).max(clear);
         if stomach < w {
             let air = coverage(self.fluid_level - p[1], w);
             let content = lerp(14.0 + 18.0 * texture.at(p, 6.0), -960.0, air);
@@ -283,16 +297,16 @@ impl<'a> Background<'a> {
             let fill = lerp(content, wall, coverage(-4.0 - stomach, w));
             hounsfield = lerp(hounsfield, fill, coverage(stomach, w));
         }
-        let (spleen, _) = self.spleen.distance(p);
-        let spleen = spleen.max(clear);
+        let spleen = (self.spleen.distance(p).0 - 12.0 * wobble).max(clear).max(2.0 - stomach);
         if spleen < w {
             let fill = 50.0 + 0.5 * enhancement + 4.0 * texture.at(p, 9.0);
             hounsfield = lerp(hounsfield, fill, coverage(spleen, w));
         }
         let edge = lerp(13.0, -54.0, smoothstep(-18.0, 24.0, p[1] / k[1])) * k[0];
         let beside_spine = (spine + 8.0 - p[1]).min(34.0 * k[0] - p[0]);
-        let liver =
-            clear.max(0.85 * (edge - p[0])).max(beside_spine).max(0.0 - (p[2] / k[2] + 160.0 + 0.5 * p[0]));
+        // The left lobe thins out downwards, as the liver's edge runs obliquely.
+        let left = 0.75 * (edge + 0.75 * depth - 9.0 * wobble - p[0]);
+        let liver = clear.max(left).max(beside_spine).max(0.0 - (p[2] / k[2] + 160.0 + 0.5 * p[0]));
         if liver < w {
             let fill = 58.0 + 0.35 * enhancement + 5.0 * texture.at(p, 5.0) + 4.0 * texture.at(p, 17.0);
             let share = coverage(liver, w);
@@ -309,9 +323,9 @@ impl<'a> Background<'a> {
     fn lung(&self, p: Point) -> f32 {
         let body = self.body;
         let texture = &body.texture;
-        let fine = texture.at(p, 3.1);
+        let fine = texture.at(p, 2.3);
         let mut hounsfield = body.lung_density - 0.42 * p[1]
-            + 22.0 * fine
+            + 30.0 * fine
             + 15.0 * texture.at(p, 8.0)
             + 12.0 * texture.at(p, 37.0);
         if body.emphysema > 0.0 {
@@ -322,7 +336,7 @@ impl<'a> Background<'a> {
         if p[0] > 0.0 && oblique > 0.0 {
             sheet = sheet.max(thin_coverage(minor, 0.4, self.width));
         }
-        (hounsfield + 420.0 * sheet).max(-990.0)
+        (hounsfield + 260.0 * sheet).max(-990.0)
     }
 }
 

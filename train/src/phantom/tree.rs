@@ -56,9 +56,9 @@ pub(super) fn grow(
         let end = growth.radius(count);
         if run > 0.5 {
             // Leave along the parent's heading, then bend towards the target.
-            let bend = lerp(0.25, 0.45, stream.uniform()) * run;
+            let bend = lerp(0.15, 0.30, stream.uniform()) * run;
             let wander: Point = std::array::from_fn(|_| (stream.uniform() - 0.5) * 0.12 * run);
-            let control = add(add(from, scale(heading, bend)), wander);
+            let control = add(mix(add(from, scale(heading, bend)), mix(from, to, 0.5), 0.4), wander);
             let pieces = (run / 3.0).ceil().clamp(2.0, 6.0) as usize;
             let path = (0..=pieces)
                 .map(|i| {
@@ -75,7 +75,7 @@ pub(super) fn grow(
         // Split across the direction in which the points spread most, seen along the branch.
         let normal = widest_direction(&tips, centre, heading);
         tips.sort_by(|a, b| dot(*a, normal).total_cmp(&dot(*b, normal)));
-        let cut = (count as f32 * lerp(0.34, 0.66, stream.uniform())).round().clamp(1.0, count as f32 - 1.0);
+        let cut = (count as f32 * lerp(0.22, 0.78, stream.uniform())).round().clamp(1.0, count as f32 - 1.0);
         let rest = tips.split_off(cut as usize);
         open.push((to, heading, tips, end, generation + 1));
         open.push((to, heading, rest, end, generation + 1));
