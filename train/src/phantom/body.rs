@@ -4,6 +4,7 @@ use super::contour::{Contour, superellipse};
 use super::geometry::{Point, bell, curve, lerp, smoothstep};
 use super::texture::Texture;
 use genesis_tensor::random::Stream;
+use std::f32::consts::TAU;
 
 /// Everything that is drawn once per phantom and shared by all its organs.
 #[derive(Clone, Debug)]
@@ -131,12 +132,12 @@ impl Body {
         let offset = [between(-4.0, 4.0), between(-2.0, 10.0), between(-8.0, 8.0)];
         let adiposity = between(5.0, 15.0);
         let lung_density = between(-885.0, -845.0);
-        let bend = (between(-4.0, 4.0), between(0.0, 6.28));
+        let bend = (between(-4.0, 4.0), between(0.0, TAU));
         let domes = [between(-9.0, 9.0), between(-9.0, 9.0)];
         let breast = if between(0.0, 1.0) < 0.5 { between(14.0, 26.0) } else { 0.0 };
         let contrast = if between(0.0, 1.0) < 0.4 { between(70.0, 160.0) } else { 0.0 };
         let emphysema = if between(0.0, 1.0) < 0.25 { between(0.3, 1.0) } else { 0.0 };
-        let wobble = [between(0.0, 6.28), between(0.0, 6.28), between(0.0, 6.28)];
+        let wobble = [between(0.0, TAU), between(0.0, TAU), between(0.0, TAU)];
         let texture = Texture::new(stream);
 
         // A few slow waves make every outline slightly irregular.

@@ -54,6 +54,17 @@ pub mod label {
     pub const VESSEL: u8 = 6;
     /// Air in windpipe and bronchi.
     pub const AIRWAY: u8 = 7;
+    /// `(label, lowest, highest)` mean HU over the voxels of a label, with and without contrast
+    /// medium; edges shared with air pull lung and airways up and thin vessels and bones down.
+    pub const MEAN_HOUNSFIELD: [(u8, f64, f64); 7] = [
+        (BACKGROUND, -850.0, -550.0),
+        (LUNG, -860.0, -720.0),
+        (HEART, 30.0, 200.0),
+        (LIVER, 40.0, 130.0),
+        (BONE, 200.0, 450.0),
+        (VESSEL, -20.0, 220.0),
+        (AIRWAY, -1000.0, -880.0),
+    ];
     /// The name of every value, in order.
     pub const NAMES: [&str; 8] =
         ["background", "lung", "nodule", "heart", "liver", "bone", "vessel", "airway"];

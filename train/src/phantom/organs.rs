@@ -221,13 +221,13 @@ impl Organs {
             &[at(-18.0, 40.0, -6.0), at(-22.0, 32.0, 12.0), at(-20.0, 12.0, 26.0), left],
             &r(&[14.0, 14.5, 13.0, 9.0]),
             blood,
-            false,
+            true,
         );
         self.vessel(
             &[at(-18.0, 16.0, 22.0), at(-2.0, 2.0, 20.0), at(18.0, -4.0, 17.0), right],
             &r(&[11.0, 11.0, 10.5, 8.5]),
             blood,
-            false,
+            true,
         );
         let [right, left] = self.veins;
         for (end, x) in [(right, 24.0), (left, -26.0)] {

@@ -248,7 +248,7 @@ fn breastbone(body: &Body, bones: &mut Bones) {
             [s * 96.0 * k[0], front - 18.0, (z + 22.0) * k[2]],
             [s * 138.0 * k[0], front - 34.0, (z + 26.0) * k[2]],
         ];
-        for shape in pipe(&knots, &[9.5, 6.5, 6.0, 6.5], 5.0) {
+        for shape in pipe(&knots, &[8.0, 5.8, 5.4, 6.0], 5.0) {
             bones.bone(shape, 1.6, 170.0);
         }
         // Shoulder blade: neck and socket; its flat part belongs to the muscle layer.

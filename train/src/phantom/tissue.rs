@@ -77,8 +77,10 @@ impl<'a> Background<'a> {
     pub fn fill(&self, slab: &mut Slab) {
         let grid = slab.grid;
         let [_, ny, nz] = grid.size;
-        let heights: Vec<f32> =
-            (0..nz).map(|z| self.body.to_patient([0.0, 0.0, grid.coordinate(2, z)])[2]).collect();
+        // Beyond any patient's length the trunk simply continues, which keeps textures finite.
+        let heights: Vec<f32> = (0..nz)
+            .map(|z| self.body.to_patient([0.0, 0.0, grid.coordinate(2, z)])[2].clamp(-600.0, 600.0))
+            .collect();
         let levels: Vec<(usize, f32)> = heights.iter().map(|&z| level(z)).collect();
         let body = self.body;
         let contours = [
