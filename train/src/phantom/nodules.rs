@@ -53,11 +53,13 @@ pub(super) struct Lesion {
     pub spikes: Vec<Solid>,
 }
 
-/// Places up to `count` nodules in the lungs within the field of view.
+/// Places up to `count` nodules in the lungs within the field of view, clear of the bones, heart and
+/// other organs among `solids` (given in the view frame).
 pub(super) fn place(
     body: &Body,
     lungs: &Lungs,
     grid: &Grid,
+    solids: &[Solid],
     count: usize,
     stream: &mut Stream,
 ) -> Vec<Lesion> {
@@ -86,7 +88,14 @@ pub(super) fn place(
             let apart = lesions
                 .iter()
                 .all(|other| length(subtract(other.centre, centre)) > (other.radius + radius) * 1.4 + 3.0);
-            if fits && apart {
+            // The ribs' necks reach a little into the space between lung and spine.
+            let free = |solid: &Solid| {
+                let [low, high] = solid.shape.bounds();
+                (0..3).any(|k| centre[k] < low[k] - radius || centre[k] > high[k] + radius)
+                    || solid.shape.distance(centre).0 > 0.85 * radius
+            };
+            let solid_organ = |solid: &&Solid| matches!(solid.label, Some(label::BONE | label::HEART));
+            if fits && apart && solids.iter().filter(solid_organ).all(free) {
                 lesions.push(Lesion::new(body, grid, centre, radius, stream));
                 break;
             }
@@ -105,7 +114,7 @@ impl Lesion {
         } else {
             NoduleKind::GroundGlass
         };
-        let spiculated = kind != NoduleKind::GroundGlass && radius > 4.0 && stream.chance(0.4);
+        let spiculated = kind != NoduleKind::GroundGlass && radius > 4.0 && stream.chance(0.45);
         let hounsfield = match kind {
             NoduleKind::Solid => lerp(15.0, 60.0, stream.uniform()) + 0.15 * body.contrast,
             _ => lerp(-680.0, -500.0, stream.uniform()),
@@ -123,7 +132,7 @@ impl Lesion {
             nodule,
             centre,
             radius,
-            lobulation: lerp(0.06, 0.26, stream.uniform()),
+            lobulation: lerp(0.08, 0.34, stream.uniform()),
             shift: std::array::from_fn(|_| stream.uniform() * 500.0),
             normalization: 1.0,
             hounsfield,
@@ -135,15 +144,15 @@ impl Lesion {
             (0..samples).map(|i| lesion.form(body, spiral(i, samples)).powi(3)).sum::<f32>() / samples as f32;
         lesion.normalization = mean.cbrt().recip();
         if spiculated {
-            let spikes = stream.between(9, 20);
+            let spikes = stream.between(14, 28);
             for _ in 0..spikes {
                 let direction =
                     unit([stream.normal() as f32, stream.normal() as f32, stream.normal() as f32]);
                 let bend: Point = std::array::from_fn(|_| (stream.uniform() - 0.5) * 0.4);
-                let reach = radius * lerp(1.35, 2.0, stream.uniform());
+                let reach = radius * lerp(1.3, 1.95, stream.uniform()) + 2.0;
                 let tip = add(centre, scale(unit(add(direction, bend)), reach));
                 let root = add(centre, scale(direction, radius * 0.7));
-                let tube = Shape::Tube { a: root, b: tip, radii: [0.9, 0.25] };
+                let tube = Shape::Tube { a: root, b: tip, radii: [1.5, 0.35] };
                 lesion.spikes.push(Solid::new(tube, -20.0, None).over(Over::Lung));
             }
         }
@@ -154,7 +163,7 @@ impl Lesion {
     fn form(&self, body: &Body, u: Point) -> f32 {
         let broad = body.texture.at(add(scale(u, 1.0), self.shift), 0.9);
         let fine = body.texture.at(add(scale(u, 1.0), self.shift), 0.45);
-        self.normalization * (1.0 + self.lobulation * (broad + 0.4 * fine))
+        self.normalization * (1.0 + self.lobulation * (broad + 0.8 * fine))
     }
 
     /// Paints the nodule; its spikes come before.

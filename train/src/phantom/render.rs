@@ -65,7 +65,7 @@ pub fn generate(config: &PhantomConfig, threads: usize) -> Result<Phantom> {
         solid.shape = solid.shape.to_view(&body);
     }
     let count = config.nodules.unwrap_or_else(|| stream.between(1, 5));
-    let mut lesions = nodules::place(&body, &lungs, &grid, count, &mut stream);
+    let mut lesions = nodules::place(&body, &lungs, &grid, &solids, count, &mut stream);
     for lesion in &mut lesions {
         solids.append(&mut lesion.spikes);
     }

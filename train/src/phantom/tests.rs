@@ -94,7 +94,8 @@ fn a_nodule_has_the_stated_diameter_place_and_tissue() {
                 if label == label::NODULE && d < 0.7 * nodule.diameter {
                     count += 1;
                     (0..3).for_each(|k| sum[k] += offset[k]);
-                    if d < 0.3 * nodule.diameter {
+                    // The smallest core of a part-solid nodule has 0.35 of its radius.
+                    if d < 0.15 * nodule.diameter {
                         inner += f64::from(phantom.hounsfield[i]);
                         inside += 1;
                     }
@@ -106,11 +107,11 @@ fn a_nodule_has_the_stated_diameter_place_and_tissue() {
             assert!((diameter - nodule.diameter).abs() < voxel, "{diameter} mm for {nodule:?}");
             let shift = sum.map(|s| s / count as f64).iter().map(|s| s * s).sum::<f64>().sqrt();
             assert!(shift < voxel.max(0.12 * nodule.diameter), "centre off by {shift} mm: {nodule:?}");
-            if inside > 0 && nodule.diameter > 3.0 * voxel {
+            if inside > 0 && nodule.diameter > 5.0 * voxel {
                 let tissue = inner / f64::from(inside);
                 let range = match nodule.kind {
                     NoduleKind::Solid => -60.0..120.0,
-                    NoduleKind::PartSolid => -400.0..80.0,
+                    NoduleKind::PartSolid => -250.0..80.0,
                     NoduleKind::GroundGlass => -720.0..-300.0,
                 };
                 assert!(range.contains(&tissue), "{tissue} HU in {nodule:?}");
