@@ -86,31 +86,33 @@ impl Stream {
 
     fn refill(&mut self) {
         let base = u64::from(self.counter[0]) | (u64::from(self.counter[1]) << 32);
-        // Structure-of-arrays so that the compiler vectorises across blocks.
-        let mut c = [[0u32; BLOCKS]; 4];
+        // Structure-of-arrays so that the compiler vectorises across blocks, and each 32-bit number
+        // in a 64-bit lane, the form of the vector multiplication; upper halves are ignored.
+        const LOW: u64 = 0xffff_ffff;
+        let mut c = [[0u64; BLOCKS]; 4];
         for i in 0..BLOCKS {
             let n = base.wrapping_add(i as u64);
-            c[0][i] = n as u32;
-            c[1][i] = (n >> 32) as u32;
-            c[2][i] = self.counter[2];
-            c[3][i] = self.counter[3];
+            c[0][i] = n;
+            c[1][i] = n >> 32;
+            c[2][i] = u64::from(self.counter[2]);
+            c[3][i] = u64::from(self.counter[3]);
         }
         let mut k = self.key;
         for _ in 0..10 {
             for i in 0..BLOCKS {
-                let p0 = u64::from(c[0][i]) * 0xD251_1F53;
-                let p1 = u64::from(c[2][i]) * 0xCD9E_8D57;
-                c[0][i] = (p1 >> 32) as u32 ^ c[1][i] ^ k[0];
-                c[1][i] = p1 as u32;
-                c[2][i] = (p0 >> 32) as u32 ^ c[3][i] ^ k[1];
-                c[3][i] = p0 as u32;
+                let p0 = (c[0][i] & LOW) * 0xD251_1F53;
+                let p1 = (c[2][i] & LOW) * 0xCD9E_8D57;
+                c[0][i] = (p1 >> 32) ^ c[1][i] ^ u64::from(k[0]);
+                c[1][i] = p1;
+                c[2][i] = (p0 >> 32) ^ c[3][i] ^ u64::from(k[1]);
+                c[3][i] = p0;
             }
             k[0] = k[0].wrapping_add(0x9E37_79B9);
             k[1] = k[1].wrapping_add(0xBB67_AE85);
         }
         for i in 0..BLOCKS {
             for word in 0..4 {
-                self.buffer[4 * i + word] = c[word][i];
+                self.buffer[4 * i + word] = c[word][i] as u32;
             }
         }
         let next = base.wrapping_add(BLOCKS as u64);

@@ -5,7 +5,7 @@
 //! settled: only those that survive are drawn at all. The distribution is the same: the survivors
 //! of a block's random permutation are a random ordered subset of the block's values, which is what
 //! the first steps of a Fisher-Yates shuffle give. For the same reason voxels that a cut-out will
-//! mask may be declared settled before the first block.
+//! mask are declared settled before the first block.
 
 use genesis_tensor::random::Stream;
 
@@ -15,13 +15,27 @@ use super::voxel_set::VoxelSet;
 /// The smallest extent of a cube in which blocks of a tenth of it exist.
 pub(super) const SMALLEST_EXTENT: usize = 10;
 
+/// Tables of offsets beyond this many entries are not kept (cubes of about 100 voxels a side).
+const LARGEST_TABLE: usize = 1 << 18;
+
 /// Working memory for one size of cube.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Buffers {
+    size: [u32; 3],
+    /// The offsets of every size of block, one list after another; empty if they would be too many.
+    table: Vec<u32>,
+    /// Where each list starts, by the sides less 1 in C order.
+    starts: Vec<usize>,
+    /// The offsets of one block, where there is no table.
+    offsets: Vec<u32>,
+    /// The voxels of one block that are still to be drawn.
+    free: Vec<u32>,
     /// 0, 1, 2, … up to the largest block's voxel count.
     identity: Vec<u32>,
     /// The part of a block's permutation that has been drawn.
     permutation: Vec<u32>,
+    /// For each voxel 1 if its value is settled, else 0.
+    settled: Vec<u8>,
     /// The values of one block, for shuffling in place.
     values: Vec<f32>,
 }
@@ -29,12 +43,36 @@ pub(super) struct Buffers {
 impl Buffers {
     /// Memory for the blocks of cubes of this size.
     pub fn new(size: [usize; 3]) -> Self {
-        let largest = size.map(|extent| extent / 10).iter().product::<usize>();
-        Self {
+        let longest = size.map(|extent| extent / 10);
+        let largest = longest.iter().product::<usize>();
+        let mut buffers = Self {
+            size: size.map(|extent| extent as u32),
+            table: Vec::new(),
+            starts: Vec::new(),
+            offsets: Vec::with_capacity(largest),
+            free: vec![0; largest],
             identity: (0..largest as u32).collect(),
             permutation: vec![0; largest],
+            settled: vec![0; size.iter().product()],
             values: Vec::with_capacity(largest),
+        };
+        let entries: usize = longest.map(|side| side * (side + 1) / 2).iter().product();
+        if entries <= LARGEST_TABLE {
+            for index in 0..largest {
+                let (x, rest) = (index / (longest[1] * longest[2]), index % (longest[1] * longest[2]));
+                buffers.starts.push(buffers.table.len());
+                let sides = [x + 1, rest / longest[2] + 1, rest % longest[2] + 1];
+                write_offsets(size, sides, &mut buffers.table);
+            }
         }
+        buffers
+    }
+}
+
+/// Appends the distances of a block's voxels from its first one, in C order.
+fn write_offsets(size: [usize; 3], sides: [usize; 3], offsets: &mut Vec<u32>) {
+    for row in (Block { corner: [0; 3], size: sides }).rows(size) {
+        offsets.extend(row.map(|offset| offset as u32));
     }
 }
 
@@ -46,66 +84,66 @@ fn draw_block(size: [u32; 3], stream: &mut Stream) -> ([usize; 3], [usize; 3]) {
     (corner.map(|c| c as usize), sides.map(|s| s as usize))
 }
 
-/// Shuffles `source` into `output`, which must hold a copy of `source`; voxels in `settled` are left
-/// as they are, and every voxel drawn is added to it.
+/// Shuffles `source` into `output`, which must hold a copy of `source`; voxels in `hidden` are left
+/// as they are, since they will not be seen.
 pub(super) fn overwrite(
     blocks: usize,
-    size: [usize; 3],
     source: &[f32],
     output: &mut [f32],
-    settled: &mut VoxelSet,
+    hidden: &VoxelSet,
     buffers: &mut Buffers,
     stream: &mut Stream,
 ) {
-    let [_, cols, deps] = size;
-    let extents = size.map(|extent| extent as u32);
+    let Buffers { size, table, starts, offsets, free, identity, permutation, settled, .. } = buffers;
+    let [_, cols, deps] = size.map(|extent| extent as usize);
+    let longest = size.map(|extent| extent as usize / 10);
+    settled.fill(0);
+    hidden.for_each_run(|run| settled[run].fill(1));
     for _ in 0..blocks {
-        let (corner, sides) = draw_block(extents, stream);
+        let (corner, sides) = draw_block(*size, stream);
         let first = (corner[0] * cols + corner[1]) * deps + corner[2];
         let count = sides.iter().product::<usize>();
-        let [_, side_y, side_z] = sides.map(|side| side as u32);
-        let (by_y, by_z) = (reciprocal(side_y), reciprocal(side_z));
-        let permutation = &mut buffers.permutation[..count];
+        let offsets = if starts.is_empty() {
+            offsets.clear();
+            write_offsets(size.map(|extent| extent as usize), sides, offsets);
+            &offsets[..]
+        } else {
+            let start = starts[((sides[0] - 1) * longest[1] + sides[1] - 1) * longest[2] + sides[2] - 1];
+            &table[start..start + count]
+        };
+        // Without branches, which would be unpredictable: every voxel is written to the list, and
+        // the list grows if it was free.
+        let free = &mut free[..count];
+        let mut wanted = 0;
+        for &offset in offsets {
+            let voxel = first + offset as usize;
+            free[wanted] = voxel as u32;
+            wanted += usize::from(1 - settled[voxel]);
+            settled[voxel] = 1;
+        }
+        if wanted == 0 {
+            continue;
+        }
+        let permutation = &mut permutation[..count];
+        permutation.copy_from_slice(&identity[..count]);
+        let mut take = |drawn: usize, skipped: u32| {
+            let chosen = drawn + skipped as usize;
+            let value = permutation[chosen];
+            permutation[chosen] = permutation[drawn];
+            output[free[drawn] as usize] = source[first + offsets[value as usize] as usize];
+        };
         let mut drawn = 0;
-        for x in 0..sides[0] {
-            for y in 0..sides[1] {
-                let row = first + (x * cols + y) * deps;
-                for piece in (0..sides[2]).step_by(64) {
-                    let start = row + piece;
-                    let mut free = settled.add(start, (sides[2] - piece).min(64));
-                    while free != 0 {
-                        if drawn == 0 {
-                            permutation.copy_from_slice(&buffers.identity[..count]);
-                        }
-                        let chosen = drawn + stream.below((count - drawn) as u32) as usize;
-                        let value = permutation[chosen];
-                        permutation[chosen] = permutation[drawn];
-                        drawn += 1;
-                        let column = divide(value, by_z);
-                        let plane = divide(column, by_y);
-                        let (from_z, from_y) = (value - column * side_z, column - plane * side_y);
-                        let from = first + (plane as usize * cols + from_y as usize) * deps + from_z as usize;
-                        output[start + free.trailing_zeros() as usize] = source[from];
-                        free &= free - 1;
-                    }
-                }
-            }
+        while drawn + 1 < wanted {
+            let left = (count - drawn) as u32;
+            let [one, two] = stream.below_each([left, left - 1]);
+            take(drawn, one);
+            take(drawn + 1, two);
+            drawn += 2;
+        }
+        if drawn < wanted {
+            take(drawn, stream.below((count - drawn) as u32));
         }
     }
-}
-
-/// `ceil(2^44 / divisor)`, with which [`divide`] is exact: numerator and divisor are below 2^20
-/// (a block holds at most a thousandth of 2^29 voxels), so the error numerator · divisor / 2^44
-/// stays below 1 / divisor.
-#[inline]
-fn reciprocal(divisor: u32) -> u64 {
-    (1u64 << 44).div_ceil(u64::from(divisor))
-}
-
-/// The integer quotient, as a multiplication: much faster than a division.
-#[inline]
-fn divide(numerator: u32, reciprocal: u64) -> u32 {
-    ((u64::from(numerator) * reciprocal) >> 44) as u32
 }
 
 /// Shuffles block after block of `cube` in place: no value is lost, the cube's histogram stays.
@@ -153,8 +191,8 @@ mod tests {
 
     fn fast(blocks: usize, size: [usize; 3], source: &[f32], stream: &mut Stream) -> Vec<f32> {
         let mut output = source.to_vec();
-        let mut settled = VoxelSet::new(source.len());
-        overwrite(blocks, size, source, &mut output, &mut settled, &mut Buffers::new(size), stream);
+        let hidden = VoxelSet::new(source.len());
+        overwrite(blocks, source, &mut output, &hidden, &mut Buffers::new(size), stream);
         output
     }
 
@@ -211,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn values_come_from_the_neighbourhood_and_settled_voxels_stay() {
+    fn values_come_from_the_neighbourhood_and_hidden_voxels_stay() {
         let size = [64, 64, 32];
         let source: Vec<f32> = (0..64 * 64 * 32).map(|v| v as f32).collect();
         let mut output = source.clone();
-        let mut settled = VoxelSet::new(source.len());
-        settled.add_range(5_000..90_000);
+        let mut hidden = VoxelSet::new(source.len());
+        hidden.add_range(5_000..90_000);
         let mut stream = Stream::new(2, 0, 0, Purpose::Other);
-        overwrite(10_000, size, &source, &mut output, &mut settled, &mut Buffers::new(size), &mut stream);
+        overwrite(10_000, &source, &mut output, &hidden, &mut Buffers::new(size), &mut stream);
         let mut moved = 0;
         for (to, &value) in output.iter().enumerate() {
             let from = value as usize;
@@ -272,16 +310,5 @@ mod tests {
         assert_ne!(cube, source);
         cube.sort_by(f32::total_cmp);
         assert_eq!(cube, source);
-    }
-
-    #[test]
-    fn division_by_multiplication_is_exact() {
-        for divisor in (1..400).chain([9_973, 65_536, 524_287, 536_870]) {
-            for numerator in (0..2_000).chain([65_535, 65_536, 300_000, 536_869, 536_870]) {
-                assert_eq!(divide(numerator, reciprocal(divisor)), numerator / divisor);
-            }
-            let last = 536_870 / divisor * divisor;
-            assert_eq!(divide(last - 1, reciprocal(divisor)), (last - 1) / divisor);
-        }
     }
 }

@@ -52,7 +52,7 @@ pub struct Deformer {
     cutout: Cutout,
     map: IntensityMap,
     shuffling: local_shuffling::Buffers,
-    settled: VoxelSet,
+    nothing: VoxelSet,
 }
 
 impl Deformer {
@@ -69,7 +69,7 @@ impl Deformer {
             cutout: Cutout::new(voxels),
             map: IntensityMap::new(),
             shuffling: local_shuffling::Buffers::new(size),
-            settled: VoxelSet::new(voxels),
+            nothing: VoxelSet::new(voxels),
             recipe,
         })
     }
@@ -114,7 +114,7 @@ impl Deformer {
         mask: Option<&mut [f32]>,
         stream: &mut Stream,
     ) {
-        let Self { recipe, size, voxels, cutout, map, shuffling, settled } = self;
+        let Self { recipe, size, voxels, cutout, map, shuffling, nothing } = self;
         let size = *size;
         assert!(
             [original.len(), target.len(), input.len()] == [*voxels; 3],
@@ -132,12 +132,8 @@ impl Deformer {
                 local_shuffling::in_place(rule.blocks, size, input, shuffling, stream);
             } else {
                 // (Patches may carry hidden voxels into sight.)
-                if patches {
-                    settled.clear();
-                } else {
-                    settled.copy_from(&cutout.hidden);
-                }
-                local_shuffling::overwrite(rule.blocks, size, target, input, settled, shuffling, stream);
+                let hidden = if patches { &*nothing } else { &cutout.hidden };
+                local_shuffling::overwrite(rule.blocks, target, input, hidden, shuffling, stream);
             }
         }
         if patches {

@@ -11,6 +11,8 @@ use genesis_tensor::random::Stream;
 
 /// Pieces of the table.
 const PIECES: usize = 1024;
+/// Room for the pieces and the end, a power of two.
+const SLOTS: usize = 2 * PIECES;
 
 /// A piece is used if it misses the curve by at most this much at a quarter and three quarters of
 /// its parameter range. An error of the fourth order, w²(1 - w)², is at most 1.8 times larger in
@@ -75,12 +77,18 @@ impl Curve {
             } else {
                 low = u;
             }
-            let newton = u - excess / self.x.slope(u);
-            let next = if newton >= low && newton <= high { newton } else { 0.5 * (low + high) };
-            if (next - u).abs() < 1e-10 {
-                return next;
+            let slope = self.x.slope(u);
+            let next = u - excess / slope;
+            if next >= low && next <= high {
+                // What is left after the step is about step² x'' / 2x', and x'' is at most 12.
+                let step = next - u;
+                u = next;
+                if 6.0 * step * step <= 1e-9 * slope {
+                    break;
+                }
+            } else {
+                u = 0.5 * (low + high);
             }
-            u = next;
         }
         u
     }
@@ -97,7 +105,7 @@ pub(super) struct IntensityMap {
     curve: Curve,
     /// Coefficients of each piece in the fraction of its width; not-a-number marks a piece that is
     /// evaluated exactly. One more, constant, piece stands for x = 1.
-    pieces: Vec<[f32; 4]>,
+    pieces: Box<[[f32; 4]; SLOTS]>,
     /// The parameter at each node.
     parameters: Vec<f64>,
 }
@@ -107,7 +115,7 @@ impl IntensityMap {
     pub fn new() -> Self {
         let third = 1.0 / 3.0;
         let curve = Curve::new([third, third, 2.0 * third, 2.0 * third], true);
-        let mut map = Self { curve, pieces: vec![[0.0; 4]; PIECES + 1], parameters: vec![0.0; PIECES + 1] };
+        let mut map = Self { curve, pieces: Box::new([[0.0; 4]; SLOTS]), parameters: vec![0.0; PIECES + 1] };
         map.prepare(curve);
         map
     }
@@ -154,9 +162,10 @@ impl IntensityMap {
     #[inline]
     pub fn apply(&self, value: f32) -> f32 {
         let place = value.clamp(0.0, 1.0) * PIECES as f32;
-        // A saturating conversion: not-a-number gives piece 0.
-        let piece = place as usize;
-        let fraction = place - piece as f32;
+        // Rounds to a piece in the lowest bits of the number's representation. (A place on a node
+        // may fall to the end of the piece before it. Not-a-number gives some piece.)
+        let piece = (place - 0.5 + 12_582_912.0).to_bits() as usize % SLOTS;
+        let fraction = place - piece as i32 as f32;
         let [c0, c1, c2, c3] = self.pieces[piece];
         let mapped = c0 + fraction * (c1 + fraction * (c2 + fraction * c3));
         if mapped.is_nan() { self.exact(value, piece) } else { mapped }

@@ -25,34 +25,14 @@ impl VoxelSet {
         self.words.fill(0);
     }
 
-    /// Takes over the content of another set of the same cube.
-    pub fn copy_from(&mut self, other: &Self) {
-        self.words.copy_from_slice(&other.words);
-    }
-
-    /// Adds at most 64 consecutive voxels; the result has a bit for each that is new, the lowest bit
-    /// standing for `start`.
-    #[inline]
-    pub fn add(&mut self, start: usize, count: usize) -> u64 {
-        let (word, shift) = (start / 64, start % 64);
-        let wanted = low_bits(count);
-        let held = self.words[word];
-        self.words[word] = held | wanted << shift;
-        let mut new = wanted & !(held >> shift);
-        if shift + count > 64 {
-            let first = 64 - shift;
-            let held = self.words[word + 1];
-            self.words[word + 1] = held | wanted >> first;
-            // `held >> shift` brought in zeros for the voxels of the second word.
-            new &= !(held << first);
-        }
-        new
-    }
-
     /// Adds a range of voxels.
     pub fn add_range(&mut self, range: Range<usize>) {
-        for start in range.clone().step_by(64) {
-            self.add(start, (range.end - start).min(64));
+        let mut start = range.start;
+        while start < range.end {
+            let shift = start % 64;
+            let count = (64 - shift).min(range.end - start);
+            self.words[start / 64] |= low_bits(count) << shift;
+            start += count;
         }
     }
 
@@ -121,14 +101,12 @@ mod tests {
             let mut plain = vec![false; voxels];
             for _ in 0..30 {
                 let start = stream.between(0, voxels - 1);
-                let count = stream.between(1, (voxels - start).min(64));
-                let mut new = 0u64;
-                for offset in 0..count {
-                    new |= u64::from(!plain[start + offset]) << offset;
-                    plain[start + offset] = true;
-                }
-                assert_eq!(set.missing(start..start + count), new.count_ones() as usize);
-                assert_eq!(set.add(start, count), new, "{voxels} voxels, {count} from {start}");
+                let count = stream.between(1, (voxels - start));
+                let new = plain[start..start + count].iter().filter(|member| !**member).count();
+                assert_eq!(set.missing(start..start + count), new);
+                set.add_range(start..start + count);
+                plain[start..start + count].fill(true);
+                assert!((0..voxels).all(|voxel| set.contains(voxel) == plain[voxel]));
                 let mut inverse = set.clone();
                 inverse.invert();
                 for (set, member) in [(&set, true), (&inverse, false)] {
