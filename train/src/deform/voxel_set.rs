@@ -101,7 +101,7 @@ mod tests {
             let mut plain = vec![false; voxels];
             for _ in 0..30 {
                 let start = stream.between(0, voxels - 1);
-                let count = stream.between(1, (voxels - start));
+                let count = stream.between(1, voxels - start);
                 let new = plain[start..start + count].iter().filter(|member| !**member).count();
                 assert_eq!(set.missing(start..start + count), new);
                 set.add_range(start..start + count);
