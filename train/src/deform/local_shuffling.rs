@@ -84,6 +84,21 @@ fn draw_block(size: [u32; 3], stream: &mut Stream) -> ([usize; 3], [usize; 3]) {
     (corner.map(|c| c as usize), sides.map(|s| s as usize))
 }
 
+/// Settles the voxels at these offsets, lists those that were not settled before in `free`, and
+/// returns how many they are. Without branches, which would be unpredictable: every voxel is written
+/// to the list, and the list grows if the voxel was free.
+#[inline(never)]
+fn settle(settled: &mut [u8], offsets: &[u32], free: &mut [u32]) -> usize {
+    let mut wanted = 0;
+    for &offset in offsets {
+        free[wanted] = offset;
+        let state = &mut settled[offset as usize];
+        wanted += usize::from(*state ^ 1);
+        *state = 1;
+    }
+    wanted
+}
+
 /// Shuffles `source` into `output`, which must hold a copy of `source`; voxels in `hidden` are left
 /// as they are, since they will not be seen.
 pub(super) fn overwrite(
@@ -111,16 +126,8 @@ pub(super) fn overwrite(
             let start = starts[((sides[0] - 1) * longest[1] + sides[1] - 1) * longest[2] + sides[2] - 1];
             &table[start..start + count]
         };
-        // Without branches, which would be unpredictable: every voxel is written to the list, and
-        // the list grows if it was free.
-        let free = &mut free[..count];
-        let mut wanted = 0;
-        for &offset in offsets {
-            let voxel = first + offset as usize;
-            free[wanted] = voxel as u32;
-            wanted += usize::from(1 - settled[voxel]);
-            settled[voxel] = 1;
-        }
+        let span = first..first + offsets[count - 1] as usize + 1;
+        let wanted = settle(&mut settled[span], offsets, free);
         if wanted == 0 {
             continue;
         }
@@ -130,7 +137,7 @@ pub(super) fn overwrite(
             let chosen = drawn + skipped as usize;
             let value = permutation[chosen];
             permutation[chosen] = permutation[drawn];
-            output[free[drawn] as usize] = source[first + offsets[value as usize] as usize];
+            output[first + free[drawn] as usize] = source[first + offsets[value as usize] as usize];
         };
         let mut drawn = 0;
         while drawn + 1 < wanted {

@@ -143,11 +143,7 @@ impl Deformer {
         }
         if stream.chance(recipe.nonlinear.probability) {
             map.prepare(Curve::draw(recipe.nonlinear.increasing_probability, stream));
-            cutout.hidden.for_each_run_outside(|run| {
-                for value in &mut input[run] {
-                    *value = map.apply(*value);
-                }
-            });
+            cutout.hidden.for_each_run_outside(|run| map.apply(&mut input[run]));
         }
         if stream.chance(recipe.denoising.probability) {
             denoising::apply(&recipe.denoising, input, stream);

@@ -158,17 +158,43 @@ impl IntensityMap {
         self.pieces[PIECES] = [curve.ends()[1], 0.0, 0.0, 0.0];
     }
 
-    /// Maps one value; values beyond `[0, 1]` map as its ends do, and not-a-number stays.
+    /// Maps values in place; those beyond `[0, 1]` map as its ends do, and not-a-number stays.
     #[inline]
-    pub fn apply(&self, value: f32) -> f32 {
-        let place = value.clamp(0.0, 1.0) * PIECES as f32;
+    pub fn apply(&self, values: &mut [f32]) {
+        // Groups of fixed length: place and fraction are computed for all at once.
+        let (groups, rest) = values.as_chunks_mut::<8>();
+        for group in groups {
+            self.apply_group(group);
+        }
+        let (groups, rest) = rest.as_chunks_mut::<4>();
+        for group in groups {
+            self.apply_group(group);
+        }
+        for value in rest {
+            self.apply_group(std::array::from_mut(value));
+        }
+    }
+
+    #[inline(always)]
+    fn apply_group<const N: usize>(&self, values: &mut [f32; N]) {
+        let places = values.map(|value| value.clamp(0.0, 1.0) * PIECES as f32);
         // Rounds to a piece in the lowest bits of the number's representation. (A place on a node
         // may fall to the end of the piece before it. Not-a-number gives some piece.)
-        let piece = (place - 0.5 + 12_582_912.0).to_bits() as usize % SLOTS;
-        let fraction = place - piece as i32 as f32;
-        let [c0, c1, c2, c3] = self.pieces[piece];
-        let mapped = c0 + fraction * (c1 + fraction * (c2 + fraction * c3));
-        if mapped.is_nan() { self.exact(value, piece) } else { mapped }
+        let slots = places.map(|place| (place - 0.5 + 12_582_912.0).to_bits() % SLOTS as u32);
+        let mut mapped = [0.0; N];
+        for lane in 0..N {
+            let [c0, c1, c2, c3] = self.pieces[slots[lane] as usize];
+            let fraction = places[lane] - slots[lane] as i32 as f32;
+            mapped[lane] = c0 + fraction * (c1 + fraction * (c2 + fraction * c3));
+        }
+        if mapped.iter().fold(false, |any, value| any | value.is_nan()) {
+            for lane in 0..N {
+                if mapped[lane].is_nan() {
+                    mapped[lane] = self.exact(values[lane], slots[lane] as usize);
+                }
+            }
+        }
+        *values = mapped;
     }
 
     /// The value on a steep piece, from the curve itself.
@@ -195,6 +221,24 @@ impl IntensityMap {
 mod tests {
     use super::*;
     use genesis_tensor::random::Purpose;
+
+    fn one(map: &IntensityMap, value: f32) -> f32 {
+        let mut values = [value];
+        map.apply(&mut values);
+        values[0]
+    }
+
+    #[test]
+    fn groups_map_as_single_values() {
+        let mut map = IntensityMap::new();
+        for (points, increasing) in curves().into_iter().step_by(5) {
+            map.prepare(Curve::new(points, increasing));
+            let mut values = values(&mut Stream::new(34, 0, 0, Purpose::Other));
+            let want: Vec<f32> = values.iter().map(|&value| one(&map, value)).collect();
+            map.apply(&mut values);
+            assert_eq!(values, want);
+        }
+    }
 
     /// The release's rule: 100 000 samples of the curve, x sorted, y sorted or not, linear
     /// interpolation (`numpy.interp`), all in double precision.
@@ -270,7 +314,7 @@ mod tests {
             map.prepare(Curve::new(points, increasing));
             let sampled = Sampled::new(points, increasing);
             for value in values(&mut stream) {
-                let difference = (f64::from(map.apply(value)) - sampled.at(f64::from(value))).abs();
+                let difference = (f64::from(one(&map, value)) - sampled.at(f64::from(value))).abs();
                 assert!(difference < 1e-6, "{value} on {points:?}: {difference:e}");
                 largest = largest.max(difference);
             }
@@ -287,17 +331,17 @@ mod tests {
             let curve = Curve::new(points, increasing);
             map.prepare(curve);
             let sign = if increasing { 1.0 } else { -1.0 };
-            let mut last = map.apply(0.0);
+            let mut last = one(&map, 0.0);
             for step in 1..=20_000 {
-                let next = map.apply(step as f32 / 20_000.0);
+                let next = one(&map, step as f32 / 20_000.0);
                 assert!((0.0..=1.0).contains(&next), "{next} on {points:?}");
                 // Neighbouring values may differ by the rounding of single precision.
                 assert!(sign * (next - last) > -1.3e-7, "{points:?} at {step}: {last} then {next}");
                 last = next;
             }
-            assert_eq!([map.apply(0.0), map.apply(1.0)], curve.ends(), "{points:?}");
-            assert_eq!([map.apply(-0.5), map.apply(1.5)], curve.ends());
-            assert!(map.apply(f32::NAN).is_nan());
+            assert_eq!([one(&map, 0.0), one(&map, 1.0)], curve.ends(), "{points:?}");
+            assert_eq!([one(&map, -0.5), one(&map, 1.5)], curve.ends());
+            assert!(one(&map, f32::NAN).is_nan());
         }
     }
 
@@ -305,7 +349,7 @@ mod tests {
     fn the_map_before_any_curve_is_the_identity() {
         let map = IntensityMap::new();
         for value in values(&mut Stream::new(33, 0, 0, Purpose::Other)) {
-            assert!((map.apply(value) - value).abs() < 1e-7);
+            assert!((one(&map, value) - value).abs() < 1e-7);
         }
     }
 }
