@@ -1,1 +1,186 @@
 //! What a run tells: `metrics.jsonl`, TensorBoard events, `loss.png`, sample pictures, progress.
+
+use super::loader::Batch;
+use super::run_directory::RunDirectory;
+use super::trainer::{StepReport, ValidationReport};
+use crate::Result;
+use crate::progress::Progress;
+use crate::report::curves::LossCurves;
+use crate::report::metrics::{MetricsWriter, Number, Record, Split, read_metrics};
+use crate::report::montage::{RestorationSample, restoration_montage};
+use crate::report::tensorboard::TensorBoardWriter;
+use genesis_tensor::Tensor;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Pixels of one voxel in sample pictures.
+const SCALE: usize = 2;
+
+/// Everything a run writes besides its checkpoints.
+pub struct Journal {
+    metrics: MetricsWriter,
+    events: TensorBoardWriter,
+    curves: LossCurves,
+    loss_picture: PathBuf,
+    /// Seconds the run took before it was interrupted.
+    earlier_seconds: f64,
+    progress: Option<Progress>,
+    quiet: bool,
+}
+
+impl Journal {
+    /// Opens the journal of a run whose checkpoint stands at `step` (0 for a new run): what was told
+    /// of later steps is dropped.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written.
+    pub fn open(run: &RunDirectory, step: u64, quiet: bool) -> Result<Self> {
+        let path = run.path("metrics.jsonl");
+        let metrics = MetricsWriter::resume(&path, step)?;
+        let mut curves = LossCurves::default();
+        let mut earlier_seconds = 0.0;
+        for record in read_metrics(&path)? {
+            earlier_seconds = record.seconds.0;
+            add(&mut curves, &record);
+        }
+        let events = TensorBoardWriter::create(&run.path(""), (step > 0).then_some(step))?;
+        let loss_picture = run.path("loss.png");
+        Ok(Self { metrics, events, curves, loss_picture, earlier_seconds, progress: None, quiet })
+    }
+
+    /// Shows progress from `step` to `end`.
+    pub fn start(&mut self, step: u64, end: u64) {
+        let progress = Progress::new("training", end, self.quiet);
+        progress.set(step);
+        self.progress = Some(progress);
+    }
+
+    /// Takes the progress away.
+    pub fn finish(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
+    }
+
+    /// One training step.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn train(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        report: &StepReport,
+        seconds: f64,
+        samples_per_second: f64,
+    ) -> Result<()> {
+        let record = Record {
+            step,
+            epoch,
+            split: Split::Train,
+            loss: Number(f64::from(report.loss)),
+            lr: Some(Number(f64::from(report.learning_rate))),
+            seconds: Number(self.earlier_seconds + seconds),
+            samples_per_second: Some(Number(samples_per_second)),
+            more: BTreeMap::new(),
+        };
+        self.metrics.write(&record)?;
+        add(&mut self.curves, &record);
+        self.events.scalar("loss/train", step, report.loss)?;
+        self.events.scalar("learning rate", step, report.learning_rate)?;
+        if let Some(progress) = &self.progress {
+            let best = self.curves.valid.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
+            let valid = if best.is_finite() { format!(", best validation {best:.5}") } else { String::new() };
+            progress.message(&format!("epoch {epoch}, loss {:.5}{valid}", report.loss));
+            progress.set(step);
+        }
+        Ok(())
+    }
+
+    /// One validation.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn validation(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        report: &ValidationReport,
+        learning_rate: f32,
+        seconds: f64,
+    ) -> Result<()> {
+        let more = BTreeMap::from([
+            ("identity".to_string(), Number(report.identity)),
+            ("spread".to_string(), Number(report.spread)),
+        ]);
+        let record = Record {
+            step,
+            epoch,
+            split: Split::Valid,
+            loss: Number(report.loss),
+            lr: Some(Number(f64::from(learning_rate))),
+            seconds: Number(self.earlier_seconds + seconds),
+            samples_per_second: None,
+            more,
+        };
+        self.metrics.write(&record)?;
+        add(&mut self.curves, &record);
+        self.events.scalar("loss/valid", step, report.loss as f32)?;
+        self.curves.picture()?.write_png(&self.loss_picture)?;
+        tracing::debug!("epoch {epoch}: validation MSE {:.6}, deformed {:.6}", report.loss, report.identity);
+        Ok(())
+    }
+
+    /// The picture of an epoch: input, restored, original in three planes.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn picture(
+        &mut self,
+        run: &RunDirectory,
+        step: u64,
+        epoch: u64,
+        preview: &Batch,
+        restored: &Tensor,
+    ) -> Result<()> {
+        let dims = restored.shape();
+        let size = [dims[1], dims[2], dims[3]];
+        let voxels: usize = size.iter().product();
+        let cubes = |tensor: &Tensor| -> Vec<Vec<f32>> {
+            tensor.as_slice().chunks_exact(voxels).map(<[f32]>::to_vec).collect()
+        };
+        let (input, output, target) = (cubes(&preview.input), cubes(restored), cubes(&preview.target));
+        let samples: Vec<RestorationSample> = (0..input.len())
+            .map(|index| RestorationSample {
+                caption: format!(
+                    "MSE {:.4} to {:.4}",
+                    mean_squared_error(&input[index], &target[index]),
+                    mean_squared_error(&output[index], &target[index])
+                ),
+                input: &input[index],
+                restored: &output[index],
+                original: &target[index],
+            })
+            .collect();
+        let picture = restoration_montage(&samples, size, SCALE, false)?;
+        picture.write_png(&run.path(&format!("samples/epoch-{epoch:04}.png")))?;
+        self.events.image("restored", step, &picture)
+    }
+}
+
+fn add(curves: &mut LossCurves, record: &Record) {
+    let point = (record.step as f64, record.loss.0);
+    match record.split {
+        Split::Train => curves.train.push(point),
+        Split::Valid => curves.valid.push(point),
+    }
+    if let Some(identity) = record.more.get("identity") {
+        curves.identity = Some(identity.0);
+    }
+}
+
+/// Mean squared difference of two cubes.
+pub fn mean_squared_error(a: &[f32], b: &[f32]) -> f64 {
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b) * f64::from(a - b)).sum();
+    sum / a.len() as f64
+}

@@ -1,0 +1,81 @@
+//! The cubes of a run: given files, or cut from a directory of volumes into the run directory.
+
+use super::config::RunConfig;
+use super::run_directory::RunDirectory;
+use super::source::{CubeFiles, CubeSource};
+use crate::cubes::extract_to_file;
+use crate::volume::list_volumes;
+use crate::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Training and validation cubes.
+pub struct Cubes {
+    /// To train on.
+    pub train: Arc<dyn CubeSource>,
+    /// Held out.
+    pub valid: Arc<dyn CubeSource>,
+}
+
+/// Opens the cubes a configuration names.
+///
+/// # Errors
+/// Files that cannot be read, too few cubes to hold any out.
+pub fn open(config: &RunConfig, run: &RunDirectory) -> Result<Cubes> {
+    let mut data = config.data.clone();
+    if data.volumes.is_some() {
+        (data.cubes, data.valid) = cut(config, run)?;
+    }
+    if !data.valid.is_empty() {
+        let train = Arc::new(CubeFiles::open(&data.cubes)?);
+        return Ok(Cubes { train, valid: Arc::new(CubeFiles::open(&data.valid)?) });
+    }
+    let all = CubeFiles::open(&data.cubes)?;
+    let count = all.count();
+    let held_out = held_out(count, data.held_out);
+    if held_out == 0 || held_out == count {
+        let cause = format!("{count} cubes are too few to hold some out for validation: give --valid FILE");
+        return Err(Error::Work(cause));
+    }
+    let split = count - held_out;
+    tracing::info!("the last {held_out} of {count} cubes are held out for validation");
+    Ok(Cubes {
+        train: Arc::new(CubeFiles::part(&data.cubes, 0..split)?),
+        valid: Arc::new(CubeFiles::part(&data.cubes, split..count)?),
+    })
+}
+
+/// The share of `count` that is held out: at least one if there are two.
+fn held_out(count: usize, share: f64) -> usize {
+    if share <= 0.0 || count < 2 {
+        return 0;
+    }
+    ((count as f64 * share).round() as usize).clamp(1, count - 1)
+}
+
+/// Cuts cubes from volumes, whole volumes held out where there are two or more; a run that goes on
+/// finds them again.
+fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (train, valid) = (run.path("cubes/train.npy"), run.path("cubes/valid.npy"));
+    let directory = config.data.volumes.clone().unwrap_or_default();
+    let volumes = list_volumes(&directory)?;
+    if volumes.is_empty() {
+        return Err(Error::file(&directory, "holds no volume (.nii, .nii.gz, .hdr, .mhd, .mha)"));
+    }
+    let separate = config.data.valid.is_empty() && volumes.len() > 1;
+    let held_out = if separate { held_out(volumes.len(), config.data.held_out) } else { 0 };
+    let split = volumes.len() - held_out;
+    let folder = run.path("cubes");
+    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    if !train.exists() {
+        extract_to_file(&volumes[..split], 0, &train, &config.data.extraction, config.seed)?;
+    }
+    if held_out == 0 {
+        return Ok((vec![train], config.data.valid.clone()));
+    }
+    tracing::info!("the last {held_out} of {} volumes are held out for validation", volumes.len());
+    if !valid.exists() {
+        extract_to_file(&volumes[split..], split, &valid, &config.data.extraction, config.seed)?;
+    }
+    Ok((vec![train], vec![valid]))
+}
