@@ -1,5 +1,7 @@
 //! The commands of the `genesis` program, one file each.
 
+pub mod cubes;
+
 use clap::Args;
 
 /// Flags every command takes.

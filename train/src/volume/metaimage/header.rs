@@ -89,7 +89,7 @@ impl Header {
                 .map(|text| number::<f64>("CompressedDataSize", text))
                 .transpose()?
                 // Old ITK versions wrote this number in scientific notation, some wrote 0.
-                .filter(|&size| size >= 1.0 && size < 1e15)
+                .filter(|size| (1.0..1e15).contains(size))
                 .map(|size| size as u64),
             header_size: match find(&["HeaderSize"]) {
                 Some(text) => number("HeaderSize", text)?,
@@ -111,8 +111,11 @@ impl Header {
     }
 }
 
+/// A key and its value.
+type Field<'a> = (&'a str, &'a str);
+
 /// Splits the text into `key = value` pairs; also gives the number of bytes used.
-fn fields(bytes: &[u8]) -> Result<(Vec<(&str, &str)>, usize), String> {
+fn fields(bytes: &[u8]) -> Result<(Vec<Field<'_>>, usize), String> {
     let mut fields = Vec::new();
     let mut position = 0;
     while let Some(end) = bytes[position..].iter().position(|&byte| byte == b'\n') {
