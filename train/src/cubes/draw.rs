@@ -1,0 +1,165 @@
+//! Drawing cubes from one volume.
+
+use genesis_tensor::random::Stream;
+
+use super::resize::Resizer;
+use super::settings::{CubeSettings, LOOK_AHEAD};
+use super::tissue::score_in_halves;
+use crate::error::{Error, Result};
+use crate::volume::Volume;
+
+/// Corners tried for every cube wanted.
+const TRIES_PER_CUBE: usize = 50;
+
+/// A volume ready for cutting: LPS, intensities scaled to [0, 1].
+#[derive(Clone, Debug)]
+pub struct ScaledVolume {
+    voxels: Vec<f32>,
+    size: [usize; 3],
+}
+
+/// What came of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// Cubes kept.
+    pub cubes: usize,
+    /// Corners tried.
+    pub tries: usize,
+}
+
+impl ScaledVolume {
+    /// Brings a volume to LPS and its intensities to [0, 1].
+    ///
+    /// # Errors
+    /// If it is too small for one cube inside the border (the message gives both sizes), or holds
+    /// voxels that are not finite (with their number and the first of them).
+    pub fn new(volume: Volume, settings: &CubeSettings) -> Result<Self> {
+        volume.check_finite()?;
+        let (volume, _) = volume.to_canonical();
+        let needed = settings.needed_size();
+        if (0..3).any(|axis| volume.size[axis] < needed[axis]) {
+            let [x, y, z] = volume.size;
+            let [a, b, c] = needed;
+            let [i, j, k] = settings.border;
+            return Err(Error::Work(format!(
+                "is too small: {x}x{y}x{z} voxels, {a}x{b}x{c} are needed with a border of {i},{j},{k}"
+            )));
+        }
+        let mut voxels = volume.voxels;
+        let [low, high] = settings.window.map(|bound| bound as f32);
+        let width = high - low;
+        for value in &mut voxels {
+            // A division, not a multiplication: the tissue level then meets its own voxels exactly.
+            *value = (value.clamp(low, high) - low) / width;
+        }
+        Ok(Self { voxels, size: volume.size })
+    }
+
+    /// Voxels along x, y and z, after the change to LPS.
+    pub fn size(&self) -> [usize; 3] {
+        self.size
+    }
+
+    /// Draws corners uniformly until enough cubes are kept or all tries are used, and hands every kept
+    /// cube (z fastest) with its corner to `keep`, in the order drawn.
+    ///
+    /// # Errors
+    /// Those of `keep`.
+    pub fn draw(
+        &self,
+        settings: &CubeSettings,
+        stream: &mut Stream,
+        mut keep: impl FnMut([usize; 3], &[f32]) -> Result<()>,
+    ) -> Result<Drawn> {
+        let [nx, ny, depth] = settings.cube;
+        let needed = settings.needed_size();
+        // `new` checked that the volume has at least the needed size.
+        let last: [usize; 3] =
+            std::array::from_fn(|axis| settings.border[axis] + self.size[axis] - needed[axis]);
+        let tries = TRIES_PER_CUBE.saturating_mul(settings.per_volume);
+        let mut cutter = Cutter::new(settings);
+        let mut cube = vec![0.0; nx * ny * depth];
+        let mut drawn = Drawn { cubes: 0, tries: 0 };
+        while drawn.cubes < settings.per_volume && drawn.tries < tries {
+            drawn.tries += 1;
+            let corner: [usize; 3] =
+                std::array::from_fn(|axis| stream.between(settings.border[axis], last[axis]));
+            if cutter.cut(self, corner, &mut cube) {
+                keep(corner, &cube)?;
+                drawn.cubes += 1;
+            }
+        }
+        Ok(drawn)
+    }
+
+    /// The row along z that starts at a voxel.
+    fn row(&self, [x, y, z]: [usize; 3], length: usize) -> &[f32] {
+        let start = (x * self.size[1] + y) * self.size[2] + z;
+        &self.voxels[start..start + length]
+    }
+}
+
+/// Judges and cuts blocks of one volume.
+struct Cutter<'a> {
+    settings: &'a CubeSettings,
+    threshold: f32,
+    /// Bounds of the tissue score, in halves.
+    least: f64,
+    most: u64,
+    resize: Option<Resizer>,
+    block: Vec<f32>,
+    resized: Vec<f32>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(settings: &'a CubeSettings) -> Self {
+        let [nx, ny, depth] = settings.cube;
+        let halves = 2.0 * (nx * ny * depth) as f64;
+        let [low, high] = settings.window.map(|bound| bound as f32);
+        let resize = (settings.crop != [nx, ny]).then(|| Resizer::new(settings.crop, [nx, ny]));
+        Self {
+            settings,
+            threshold: (settings.tissue_level as f32 - low) / (high - low),
+            least: settings.min_tissue * halves,
+            // The score is a whole number, so it exceeds the bound if and only if it exceeds its floor.
+            most: (settings.max_tissue * halves) as u64,
+            resize,
+            block: Vec::new(),
+            resized: Vec::new(),
+        }
+    }
+
+    /// Cuts the block at `corner` into `cube`; false if its tissue score rejects it.
+    fn cut(&mut self, volume: &ScaledVolume, [x, y, z]: [usize; 3], cube: &mut [f32]) -> bool {
+        let [nx, ny, depth] = self.settings.cube;
+        let [crop_x, crop_y] = self.settings.crop;
+        let length = depth + LOOK_AHEAD;
+        let rows = (x..x + crop_x)
+            .flat_map(|x| (y..y + crop_y).map(move |y| [x, y, z]))
+            .map(|start| volume.row(start, length));
+        if let Some(resize) = &mut self.resize {
+            self.block.clear();
+            rows.for_each(|row| self.block.extend_from_slice(row));
+            self.resized.resize(nx * ny * length, 0.0);
+            resize.resize(&self.block, &mut self.resized);
+            let rows = self.resized.chunks(length);
+            self.copy_if_kept(rows, cube)
+        } else {
+            self.copy_if_kept(rows, cube)
+        }
+    }
+
+    fn copy_if_kept<'b>(&self, rows: impl Iterator<Item = &'b [f32]> + Clone, cube: &mut [f32]) -> bool {
+        let depth = self.settings.cube[2];
+        if self.settings.filters() {
+            let score = score_in_halves(rows.clone(), depth, self.threshold, self.most);
+            if score > self.most || (score as f64) < self.least {
+                return false;
+            }
+        }
+        for (target, row) in cube.chunks_mut(depth).zip(rows) {
+            target.copy_from_slice(&row[..depth]);
+        }
+        true
+    }
+}

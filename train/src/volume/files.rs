@@ -1,0 +1,163 @@
+//! Volumes by file name: reading, writing, finding.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{ElementType, Volume, metaimage, nifti, npy, write_metaimage, write_nifti};
+use crate::error::{Error, Result};
+
+/// The formats a name can mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Nifti,
+    NiftiPair,
+    MetaImage,
+    Numpy,
+}
+
+/// The names that are understood, for messages.
+const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .npy";
+
+fn kind(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let stem = name.strip_suffix(".gz").unwrap_or(&name);
+    if stem.ends_with(".nii") {
+        Some(Kind::Nifti)
+    } else if stem.ends_with(".hdr") || stem.ends_with(".img") {
+        Some(Kind::NiftiPair)
+    } else if name.ends_with(".mha") || name.ends_with(".mhd") {
+        Some(Kind::MetaImage)
+    } else if name.ends_with(".npy") {
+        Some(Kind::Numpy)
+    } else {
+        None
+    }
+}
+
+/// True if the name is that of a volume format that is read (`.nii`, `.nii.gz`, `.hdr`, `.img`,
+/// `.mha`, `.mhd`, `.npy`), in any case of letters.
+pub fn is_volume_name(path: &Path) -> bool {
+    kind(path).is_some()
+}
+
+/// Reads a volume of any readable format: NIfTI-1 and -2 (one file or a pair; gzip is recognised by
+/// content), MetaImage, and `.npy` arrays `[X, Y, Z]`.
+///
+/// # Errors
+/// If the format is unknown, or the file is damaged, truncated, or not one volume of real numbers.
+pub fn read_volume(path: &Path) -> Result<Volume> {
+    match kind(path) {
+        Some(Kind::Nifti | Kind::NiftiPair) => nifti::read(path),
+        Some(Kind::MetaImage) => metaimage::read(path),
+        Some(Kind::Numpy) => npy::read_volume(path),
+        None if path.is_dir() => Err(Error::file(path, "is a directory, a volume file is needed")),
+        None => Err(Error::file(path, format!("is of no volume format that is read ({NAMES})"))),
+    }
+}
+
+/// Writes a volume in the format its name asks for (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.npy`; a
+/// `.npy` file is always `float32`).
+///
+/// # Errors
+/// If the format is unknown, a voxel does not fit `stored`, or the disk refuses.
+pub fn write_volume(path: &Path, volume: &Volume, stored: ElementType) -> Result<()> {
+    match kind(path) {
+        Some(Kind::Nifti) => write_nifti(path, volume, stored),
+        Some(Kind::MetaImage) => write_metaimage(path, volume, stored),
+        Some(Kind::Numpy) => npy::write_volume(path, volume),
+        Some(Kind::NiftiPair) | None => Err(Error::Usage(format!(
+            "{}: the name must end in .nii, .nii.gz, .mha, .mhd or .npy to be written",
+            path.display()
+        ))),
+    }
+}
+
+/// Copies a volume into another file, of the format the new name asks for. The number format is kept
+/// if it holds every voxel exactly (scaling included), else the voxels become `float32`.
+///
+/// # Errors
+/// As [`read_volume`] and [`write_volume`].
+pub fn convert(from: &Path, to: &Path) -> Result<()> {
+    // The name is checked before the work of reading.
+    if matches!(kind(to), None | Some(Kind::NiftiPair)) {
+        return Err(Error::Usage(format!(
+            "{}: the name must end in .nii, .nii.gz, .mha, .mhd or .npy to be written",
+            to.display()
+        )));
+    }
+    let volume = read_volume(from)?;
+    if matches!(volume.source.element, ElementType::Float64 | ElementType::Int64 | ElementType::Uint64)
+        || volume.source.element.bytes() == 4 && volume.voxels.iter().any(|value| value.abs() >= 16_777_216.0)
+    {
+        tracing::warn!("{}: voxels are copied in single precision (24 bits)", from.display());
+    }
+    write_volume(to, &volume, exact_element(&volume))
+}
+
+/// The number format the volume came in if it can hold every voxel, else `float32`.
+pub(super) fn exact_element(volume: &Volume) -> ElementType {
+    match volume.source.element.integer_range() {
+        Some((low, high))
+            if volume.voxels.iter().all(|&value| {
+                let value = f64::from(value);
+                // The top of a 64-bit format is not a number its `f64` neighbours tell apart.
+                value.fract() == 0.0 && value >= low && value <= high && value.abs() < 9e18
+            }) =>
+        {
+            volume.source.element
+        }
+        _ => ElementType::Float32,
+    }
+}
+
+/// All volume files below a folder, sorted by path; symbolic links are followed.
+///
+/// A NIfTI pair is listed once, by its `.hdr`. Not listed: names that start with a dot (macOS leaves
+/// `._name.nii.gz` files that are no volumes), and `.npy` files, which have no geometry and are what
+/// this program keeps cubes in. Label maps are listed like any volume.
+///
+/// # Errors
+/// If the folder or one below it cannot be read, or is nested deeper than 64 folders.
+pub fn list_volumes(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut visited = BTreeSet::new();
+    collect(folder, &mut found, &mut visited, 0)?;
+    found.sort();
+    Ok(found)
+}
+
+fn collect(
+    folder: &Path,
+    found: &mut Vec<PathBuf>,
+    visited: &mut BTreeSet<PathBuf>,
+    depth: usize,
+) -> Result<()> {
+    // Links may lead in circles.
+    if !visited.insert(fs::canonicalize(folder).map_err(Error::io("read", folder))?) {
+        return Ok(());
+    }
+    if depth > 64 {
+        return Err(Error::file(folder, "is nested more than 64 folders deep"));
+    }
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, found, visited, depth + 1)?;
+        } else if path.is_file() {
+            let listed = match kind(&path) {
+                Some(Kind::Nifti | Kind::MetaImage) => true,
+                // Only headers have a partner `.img`; other programs use `.hdr` for other things.
+                Some(Kind::NiftiPair) => nifti::companion(&path, "hdr", "img").is_some(),
+                Some(Kind::Numpy) | None => false,
+            };
+            if listed {
+                found.push(path);
+            }
+        }
+    }
+    Ok(())
+}

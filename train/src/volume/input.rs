@@ -1,0 +1,163 @@
+//! Files as streams of bytes: gzip recognised by content, checksums checked, sizes bounded.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+
+use crate::error::{Error, Result};
+
+/// Deflate cannot expand more than this (258 bytes from 2 bits, RFC 1951), which bounds what a
+/// compressed file of known length can hold.
+const MAX_EXPANSION: u64 = 1032;
+
+/// Bytes that may follow the voxels in a compressed stream; more is taken for an attack or a wrong header.
+const MAX_TRAILING: u64 = 1 << 20;
+
+/// A file opened for reading, decompressed if its content says so.
+pub(super) struct Input {
+    path: PathBuf,
+    stream: Box<dyn Read>,
+    /// Length of the file on disk from where the stream starts.
+    stored: u64,
+    compressed: bool,
+    taken: u64,
+}
+
+/// Opens a regular file and gives its length.
+pub(super) fn open_file(path: &Path) -> Result<(File, u64)> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    if metadata.is_dir() {
+        return Err(Error::file(path, "is a directory, a volume file is needed"));
+    }
+    Ok((file, metadata.len()))
+}
+
+impl Input {
+    /// Opens a file that may be gzip (one or several members), whatever its name.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (file, _) = open_file(path)?;
+        Self::from_file(path, file, 0, None, false)
+    }
+
+    /// An open file from `offset` on, taken as it is.
+    pub fn raw(path: &Path, mut file: File, offset: u64) -> Result<Self> {
+        let length = file.metadata().map_err(Error::io("read", path))?.len();
+        file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            stream: Box::new(BufReader::with_capacity(1 << 17, file)),
+            stored: length.saturating_sub(offset),
+            compressed: false,
+            taken: 0,
+        })
+    }
+
+    /// The part of an open file from `offset` on, at most `limit` bytes; gzip is recognised, and zlib
+    /// if `allow_zlib`.
+    pub fn from_file(
+        path: &Path,
+        mut file: File,
+        offset: u64,
+        limit: Option<u64>,
+        allow_zlib: bool,
+    ) -> Result<Self> {
+        let length = file.metadata().map_err(Error::io("read", path))?.len();
+        let stored = length.saturating_sub(offset).min(limit.unwrap_or(u64::MAX));
+        let mut magic = [0u8; 2];
+        let mut found = 0;
+        file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
+        while found < 2 {
+            match file.read(&mut magic[found..]) {
+                Ok(0) => break,
+                Ok(count) => found += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::Io { action: "read", path: path.to_path_buf(), source }),
+            }
+        }
+        file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
+        let plain = BufReader::with_capacity(1 << 17, file.take(stored));
+        let gzip = magic == [0x1f, 0x8b];
+        // RFC 1950: method 8 in the low nibble, and the first two bytes divisible by 31.
+        let zlib = allow_zlib && magic[0] & 0x0f == 8 && u16::from_be_bytes(magic) % 31 == 0;
+        let stream: Box<dyn Read> = if gzip {
+            Box::new(MultiGzDecoder::new(plain))
+        } else if zlib {
+            Box::new(ZlibDecoder::new(plain))
+        } else {
+            Box::new(plain)
+        };
+        Ok(Self { path: path.to_path_buf(), stream, stored, compressed: gzip || zlib, taken: 0 })
+    }
+
+    /// True if the content is decompressed on the way.
+    pub fn is_compressed(&self) -> bool {
+        self.compressed
+    }
+
+    /// Refuses, before any memory is reserved, a header that asks for more bytes than the file can hold.
+    pub fn check_holds(&self, bytes: u64) -> Result<()> {
+        let needed = self.taken.saturating_add(bytes);
+        if !self.compressed && needed > self.stored {
+            return Err(Error::file(
+                &self.path,
+                format!("is truncated: the header asks for {needed} bytes, the file has {}", self.stored),
+            ));
+        }
+        if self.compressed && needed / MAX_EXPANSION > self.stored {
+            return Err(Error::file(
+                &self.path,
+                format!(
+                    "is truncated: the header asks for {needed} bytes, more than {} compressed bytes can hold",
+                    self.stored
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer`; `what` names the part for the error message.
+    pub fn fill(&mut self, buffer: &mut [u8], what: &str) -> Result<()> {
+        self.read_exact(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::file(&self.path, format!("is truncated within {what}")),
+            _ => Error::file(&self.path, format!("is damaged: {what} cannot be read ({error})")),
+        })
+    }
+
+    /// Skips `count` bytes.
+    pub fn skip(&mut self, count: u64, what: &str) -> Result<()> {
+        let skipped = io::copy(&mut self.by_ref().take(count), &mut io::sink()).map_err(|error| {
+            Error::file(&self.path, format!("is damaged: {what} cannot be read ({error})"))
+        })?;
+        if skipped < count {
+            return Err(Error::file(&self.path, format!("is truncated within {what}")));
+        }
+        Ok(())
+    }
+
+    /// Reads a compressed stream to its end, so that its checksum is compared.
+    pub fn finish(mut self) -> Result<()> {
+        if !self.compressed {
+            return Ok(());
+        }
+        let rest = io::copy(&mut self.stream.by_ref().take(MAX_TRAILING + 1), &mut io::sink())
+            .map_err(|error| Error::file(&self.path, format!("is damaged: {error}")))?;
+        if rest > MAX_TRAILING {
+            return Err(Error::file(
+                &self.path,
+                "holds far more data than its header says (the size in the header is wrong, or the file was made to harm)",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        self.taken += count as u64;
+        Ok(count)
+    }
+}
