@@ -8,9 +8,13 @@
 //!        └──────────── SVG ───────────────────────────┘  tensorboard events
 //! ```
 
+pub mod axis;
+pub mod chart;
+pub mod curves;
 pub mod file;
 pub mod metrics;
 pub mod montage;
 pub mod picture;
 pub mod slice;
+pub mod supersampled;
 pub mod tensorboard;
