@@ -1,1 +1,20 @@
-//! (under construction)
+//! What a run leaves for people to look at: pictures of cubes, loss curves, metrics as JSON lines,
+//! TensorBoard events, and the self-contained page of `genesis demo`.
+//!
+//! ```text
+//! cubes, volumes ─ slice ─ montage ─┐
+//!                                   ├─ picture ─ PNG ─┬─ samples/epoch-0001.png
+//! metrics.jsonl ─ curves ───────────┘                 ├─ html     report.html
+//!        └──────────── SVG ───────────────────────────┘  tensorboard events
+//! ```
+
+pub mod axis;
+pub mod chart;
+pub mod curves;
+pub mod file;
+pub mod metrics;
+pub mod montage;
+pub mod picture;
+pub mod slice;
+pub mod supersampled;
+pub mod tensorboard;
