@@ -30,6 +30,4 @@ pub use cpu::Isa;
 pub use error::{Error, Result};
 
 /// The one list of operations.
-pub static OPS: &[op::Entry] = &[
-    ops::activation::ENTRY, //
-];
+pub static OPS: &[op::Entry] = &[ops::activation::ENTRY, ops::conv3d::ENTRY, ops::conv_transpose3d::ENTRY];

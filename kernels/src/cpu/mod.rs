@@ -1,8 +1,13 @@
-//! What the CPU paths of several operations share: instruction sets and reductions.
+//! What the CPU paths of several operations share: instruction sets, vectors, convolution kernels,
+//! the measured ceiling.
 
+pub(crate) mod convolution;
 mod isa;
+mod peak;
+pub(crate) mod vector;
 
 pub use isa::Isa;
+pub use peak::peak_flops;
 
 /// Elements one task of an elementwise kernel handles: small enough to balance, large enough that
 /// handing it out costs nothing.

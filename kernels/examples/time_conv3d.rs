@@ -1,0 +1,150 @@
+//! Times every convolution of the network, forward and both gradients, beside the measured peak.
+//!
+//! ```text
+//! cargo run --release -p genesis-kernels --example time_conv3d -- \
+//!     [--isa avx512] [--threads 1] [--layer up_tr64] [--batch 2] [--runs 5]
+//! ```
+//! `--layer` takes a part of a name. A share is of `threads` times the peak of one thread.
+
+use genesis_kernels::cpu::peak_flops;
+use genesis_kernels::op::Operation;
+use genesis_kernels::ops::conv3d::shapes::{GENESIS, Kind, Layer, parse};
+use genesis_kernels::{Context, Isa};
+use genesis_tensor::Tensor;
+use genesis_tensor::random::{Purpose, Stream};
+use std::time::Instant;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+struct Arguments {
+    isa: Isa,
+    threads: usize,
+    layer: String,
+    batch: usize,
+    runs: usize,
+}
+
+fn arguments() -> Result<Arguments> {
+    let mut arguments = Arguments { isa: Isa::detect(), threads: 1, layer: String::new(), batch: 2, runs: 5 };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or(format!("{word} needs a value"))?;
+        match word.as_str() {
+            "--isa" => arguments.isa = value.parse()?,
+            "--threads" => arguments.threads = value.parse()?,
+            "--layer" => arguments.layer = value,
+            "--batch" => arguments.batch = value.parse()?,
+            "--runs" => arguments.runs = value.parse::<usize>()?.max(1),
+            _ => return Err(format!("unknown argument {word}").into()),
+        }
+    }
+    Ok(arguments)
+}
+
+/// The median of several runs, in seconds, after one to warm up.
+fn median(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    work()?;
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let start = Instant::now();
+        work()?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[runs / 2])
+}
+
+/// Seconds of the forward pass, of the input gradients alone, and of the weight gradient alone.
+fn time<O: Operation>(cx: &Context, operation: &O, layer: &Layer, arguments: &Arguments) -> Result<[f64; 3]> {
+    let shapes = layer.inputs(arguments.batch);
+    let mut stream = Stream::new(0, 0, 0, Purpose::Other);
+    let mut draw = |shape| -> Result<Tensor> {
+        let mut tensor = Tensor::zeros(shape)?;
+        stream.fill_uniform(tensor.as_mut_slice()?);
+        Ok(tensor)
+    };
+    let inputs = shapes.iter().map(|&shape| draw(shape)).collect::<Result<Vec<_>>>()?;
+    let dy = draw(operation.infer(&shapes)?)?;
+    let inputs: Vec<&Tensor> = inputs.iter().collect();
+    let activations = layer.channels.len();
+    let forward = median(arguments.runs, || {
+        operation.forward(cx, &inputs)?;
+        Ok(())
+    })?;
+    let backward = |need: &dyn Fn(usize) -> bool| {
+        let need: Vec<bool> = (0..inputs.len()).map(need).collect();
+        let (_, saved) = operation.forward(cx, &inputs)?;
+        let mut saved = Some(saved);
+        let mut times = Vec::new();
+        for _ in 0..=arguments.runs {
+            let kept = match saved.take() {
+                Some(kept) => kept,
+                None => operation.forward(cx, &inputs)?.1,
+            };
+            let dy = dy.clone();
+            let start = Instant::now();
+            operation.backward(cx, kept, dy, &need)?;
+            times.push(start.elapsed().as_secs_f64());
+        }
+        times.remove(0);
+        times.sort_by(f64::total_cmp);
+        Ok::<f64, Box<dyn std::error::Error>>(times[arguments.runs / 2])
+    };
+    let input = backward(&|index| index < activations)?;
+    let weight = backward(&|index| index >= activations)?;
+    Ok([forward, input, weight])
+}
+
+fn main() -> Result<()> {
+    let arguments = arguments()?;
+    let cx = Context::with_isa(arguments.threads, arguments.isa);
+    let peak = peak_flops(arguments.isa) * arguments.threads as f64;
+    println!(
+        "{}, {} thread(s), batch {}, peak {:.1} GFLOP/s",
+        arguments.isa,
+        arguments.threads,
+        arguments.batch,
+        peak / 1e9
+    );
+    println!(
+        "{:13} {:>9} {:>11} | {:>9} {:>8} {:>5} | {:>9} {:>8} {:>5} | {:>9} {:>8} {:>5}",
+        "layer",
+        "channels",
+        "extents",
+        "forward",
+        "GFLOP/s",
+        "peak",
+        "dgrad",
+        "GFLOP/s",
+        "peak",
+        "wgrad",
+        "GFLOP/s",
+        "peak"
+    );
+    let mut total = [0.0; 3];
+    let mut work = 0.0;
+    for layer in parse(GENESIS)?.iter().filter(|layer| layer.name.contains(&arguments.layer)) {
+        let shapes = layer.inputs(arguments.batch);
+        let (seconds, flops) = match &layer.operation {
+            Kind::Conv(conv) => (time(&cx, conv, layer, &arguments)?, conv.cost(&shapes).forward.flops),
+            Kind::Transposed(conv) => (time(&cx, conv, layer, &arguments)?, conv.cost(&shapes).forward.flops),
+        };
+        let channels = layer.channels.iter().map(usize::to_string).collect::<Vec<_>>().join("+");
+        let extents = layer.extents.map(|extent| extent.to_string()).join("x");
+        print!("{:13} {:>9} {extents:>11}", layer.name, format!("{channels}>{}", layer.outputs));
+        for (seconds, total) in seconds.iter().zip(&mut total) {
+            let rate = flops as f64 / seconds;
+            print!(" | {:6.1} ms {:8.1} {:4.0}%", 1e3 * seconds, rate / 1e9, 100.0 * rate / peak);
+            *total += seconds;
+        }
+        println!();
+        work += flops as f64;
+    }
+    print!("{:35}", "all");
+    for seconds in total {
+        let rate = work / seconds;
+        print!(" | {:6.0} ms {:8.1} {:4.0}%", 1e3 * seconds, rate / 1e9, 100.0 * rate / peak);
+    }
+    println!();
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! Convolution on the CPU, shared by `conv3d` and `conv_transpose3d`.
+//!
+//! | what | of a convolution | of a transposed convolution |
+//! | --- | --- | --- |
+//! | [`Gather`] over [`Geometry::reading_image`] | forward | gradient of the input |
+//! | [`Gather`] over [`Geometry::reading_result`] | gradient of the input | forward |
+//! | [`weight_gradient`] | gradient of the weights | the same with the roles swapped |
+//! | [`channel_sums`] | gradient of the bias | gradient of the bias |
+
+mod channel_sums;
+mod gather;
+mod gather_tile;
+mod geometry;
+mod weight_gradient;
+mod weight_tile;
+
+pub(crate) use channel_sums::channel_sums;
+pub(crate) use gather::{Gather, Source, Weights};
+pub(crate) use geometry::Geometry;
+pub(crate) use weight_gradient::{WeightLayout, weight_gradient};

@@ -1,0 +1,77 @@
+//! The machine's ceiling, measured: fused multiply-adds in registers alone.
+
+use super::vector::{self, Vector};
+use crate::Isa;
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Accumulators in flight: more than latency times throughput of any present machine, and with
+/// their two factors no more than the registers of the instruction set.
+const WIDE: usize = 24;
+const NARROW: usize = 12;
+
+/// f32 operations a second of one thread, a multiply-add counting 2: the best of a few short runs.
+pub fn peak_flops(isa: Isa) -> f64 {
+    const STEPS: usize = 100_000;
+    let mut best = 0.0f64;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let flops = match isa {
+            Isa::Portable => portable(black_box(STEPS)),
+            // SAFETY: an `Isa` other than `Portable` is only handed out where it is available.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2(black_box(STEPS)) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { avx512(black_box(STEPS)) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => portable(black_box(STEPS)),
+        };
+        best = best.max(flops as f64 / start.elapsed().as_secs_f64());
+    }
+    best
+}
+
+fn portable(steps: usize) -> usize {
+    // SAFETY: plain Rust, no instruction set needed.
+    unsafe { multiply_adds::<vector::Portable, NARROW>(steps) }
+}
+
+/// # Safety
+/// The machine has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(steps: usize) -> usize {
+    // SAFETY: the caller's contract.
+    unsafe { multiply_adds::<vector::F32x8, NARROW>(steps) }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ and VL.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn avx512(steps: usize) -> usize {
+    // SAFETY: the caller's contract.
+    unsafe { multiply_adds::<vector::F32x16, WIDE>(steps) }
+}
+
+/// # Safety
+/// The machine has the instruction set of `V`.
+#[inline(always)]
+unsafe fn multiply_adds<V: Vector, const K: usize>(steps: usize) -> usize {
+    let mut lanes = [0.0f32; 16];
+    // SAFETY: the caller's contract; `lanes` holds any vector.
+    unsafe {
+        let (factor, mut sums) = (V::splat(black_box(0.5)), [V::splat(black_box(1.0)); K]);
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = sum.mul_add(factor, factor);
+            }
+        }
+        for sum in sums {
+            sum.store(lanes.as_mut_ptr());
+            black_box(&lanes);
+        }
+    }
+    2 * V::LANES * K * steps
+}

@@ -1,0 +1,104 @@
+//! Forward, input gradient and weight gradient in terms of the shared convolution kernels.
+
+use crate::cpu::convolution::weight_gradient as sum_weight_gradient;
+use crate::cpu::convolution::{Gather, Geometry, Source, WeightLayout, Weights};
+use crate::{Context, Result};
+use genesis_tensor::{DType, Shape, Tensor};
+use std::ops::Range;
+
+/// `[batch, extents…, channels]`.
+fn activation(batch: usize, extents: [usize; 3], channels: usize) -> Shape {
+    Shape::from([batch, extents[0], extents[1], extents[2], channels])
+}
+
+pub fn forward(
+    cx: &Context,
+    geometry: &Geometry,
+    inputs: &[&Tensor],
+    channels: &[usize],
+    weight: &Tensor,
+    bias: Option<&[f32]>,
+    outputs: usize,
+) -> Result<Tensor> {
+    let mut y = Tensor::unspecified(activation(geometry.batch, geometry.result, outputs), DType::F32)?;
+    let sources: Vec<Source> = inputs
+        .iter()
+        .zip(channels)
+        .map(|(input, &channels)| Source { values: input.as_slice(), channels })
+        .collect();
+    let taps = geometry.taps();
+    Gather {
+        batch: geometry.batch,
+        input: geometry.image,
+        output: geometry.result,
+        kernel: geometry.kernel,
+        classes: geometry.reading_image(),
+        sources: &sources,
+        weights: Weights {
+            values: weight.as_slice(),
+            output_stride: channels.iter().sum::<usize>() * taps,
+            input_stride: taps,
+        },
+        bias,
+        output_channels: outputs,
+    }
+    .run(cx, y.as_mut_slice()?)?;
+    Ok(y)
+}
+
+/// The gradient of the input that holds `channels` of the concatenation.
+pub fn input_gradient(
+    cx: &Context,
+    geometry: &Geometry,
+    dy: &Tensor,
+    outputs: usize,
+    weight: &Tensor,
+    channels: Range<usize>,
+) -> Result<Tensor> {
+    let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.image, channels.len()), DType::F32)?;
+    let taps = geometry.taps();
+    Gather {
+        batch: geometry.batch,
+        input: geometry.result,
+        output: geometry.image,
+        kernel: geometry.kernel,
+        classes: geometry.reading_result(),
+        sources: &[Source { values: dy.as_slice(), channels: outputs }],
+        weights: Weights {
+            values: &weight.as_slice()[channels.start * taps..],
+            output_stride: taps,
+            input_stride: weight.shape()[1] * taps,
+        },
+        bias: None,
+        output_channels: channels.len(),
+    }
+    .run(cx, dx.as_mut_slice()?)?;
+    Ok(dx)
+}
+
+pub fn weight_gradient(
+    cx: &Context,
+    geometry: &Geometry,
+    inputs: &[Tensor],
+    channels: &[usize],
+    dy: &Tensor,
+    outputs: usize,
+) -> Result<Tensor> {
+    let (all, [d, h, w]) = (channels.iter().sum::<usize>(), geometry.kernel);
+    let taps = geometry.taps();
+    let mut gradient = Tensor::unspecified([outputs, all, d, h, w], DType::F32)?;
+    let mut before = 0;
+    for (input, &channels) in inputs.iter().zip(channels) {
+        let layout = WeightLayout { first: before * taps, output_stride: all * taps, input_stride: taps };
+        sum_weight_gradient(
+            cx,
+            geometry,
+            (input.as_slice(), channels),
+            (dy.as_slice(), outputs),
+            layout,
+            gradient.as_mut_slice()?,
+        )?;
+        before += channels;
+    }
+    Ok(gradient)
+}
