@@ -6,7 +6,7 @@
 //! ```
 //! `--layer` takes a part of a name. A share is of `threads` times the peak of one thread.
 
-use genesis_kernels::cpu::peak_flops;
+use genesis_kernels::cpu::peak::peak_flops;
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::conv3d::shapes::{GENESIS, Kind, Layer, parse};
 use genesis_kernels::{Context, Isa};

@@ -91,7 +91,8 @@ impl UNet3d {
             };
             state.tensors.push(NamedTensor::from_f32(name, tensor.shape().dims(), tensor.as_slice())?);
         }
-        let network = serde_json::to_string(&self.config()).map_err(|error| Error::Invalid(error.to_string()))?;
+        let network =
+            serde_json::to_string(&self.config()).map_err(|error| Error::Invalid(error.to_string()))?;
         state.metadata.insert(NETWORK_KEY.into(), network);
         let statistics = if statistics == Statistics::Running { "running" } else { "batch" };
         state.metadata.insert(STATISTICS_KEY.into(), statistics.into());
@@ -119,7 +120,9 @@ impl UNet3d {
         }
         for (name, kind) in &self.order {
             let values = match kind {
-                Kind::Parameter(id) => (self.parameters.places()[id.0].shape, self.parameters.values_mut(*id)?),
+                Kind::Parameter(id) => {
+                    (self.parameters.places()[id.0].shape, self.parameters.values_mut(*id)?)
+                }
                 Kind::Buffer(id) => (self.buffers.places()[id.0].shape, self.buffers.values_mut(*id)?),
                 Kind::Updates(number) => {
                     let count = state.get(name).and_then(NamedTensor::to_i64).unwrap_or(0);

@@ -176,8 +176,7 @@ impl UNet3d {
             return Err(Error::invalid(format!("wanted an input [N, D, H, W, C], was given {shape}")));
         };
         if [d, h, w].iter().any(|extent| extent % DIVISOR != 0 || *extent == 0) {
-            let cause =
-                format!("extents must divide by {DIVISOR} (three poolings), was given {d}x{h}x{w}");
+            let cause = format!("extents must divide by {DIVISOR} (three poolings), was given {d}x{h}x{w}");
             return Err(Error::invalid(cause));
         }
         if c != self.config.channels {

@@ -15,6 +15,7 @@
 //! ```
 
 mod error;
+pub mod mapped;
 pub mod memory;
 pub mod parallel;
 pub mod random;

@@ -82,7 +82,10 @@ pub fn small_cubes(folder: &Path, name: &str, count: usize) -> String {
             .map(|v| {
                 let (x, y, z) = (v / 256, v / 16 % 16, v % 16);
                 let phase = cube as f32 * 0.7;
-                0.5 + 0.4 * (0.4 * x as f32 + phase).sin() * (0.3 * y as f32).cos() * (0.2 * z as f32 + phase).cos()
+                0.5 + 0.4
+                    * (0.4 * x as f32 + phase).sin()
+                    * (0.3 * y as f32).cos()
+                    * (0.2 * z as f32 + phase).cos()
             })
             .collect();
         writer.push(&values).expect("a writable folder");

@@ -146,7 +146,19 @@ fn weights_that_do_not_fit() {
     let run = temporary.path().join("run");
     let line = fail(
         1,
-        &["pretrain", "--cubes", &cubes, "--out", text(&run), "--width", "4", "--weights", text(&path), "--steps", "1"],
+        &[
+            "pretrain",
+            "--cubes",
+            &cubes,
+            "--out",
+            text(&run),
+            "--width",
+            "4",
+            "--weights",
+            text(&path),
+            "--steps",
+            "1",
+        ],
     );
     assert_says(&line, &["narrow.safetensors", "down_tr64.ops.0.conv1.weight"]);
 }
@@ -190,8 +202,20 @@ fn a_full_disk_keeps_what_was_written() {
     }
     let run = disk.join("run");
     let arguments = |steps: &'static str| {
-        ["pretrain", "--out", text(&run), "--cubes", &cubes, "--width", "2", "--batch-size", "2", "--steps", steps]
-            .map(str::to_string)
+        [
+            "pretrain",
+            "--out",
+            text(&run),
+            "--cubes",
+            &cubes,
+            "--width",
+            "2",
+            "--batch-size",
+            "2",
+            "--steps",
+            steps,
+        ]
+        .map(str::to_string)
     };
     let first = Command::new(genesis_tests::program()).args(arguments("1")).output().unwrap();
     let last = run.join("checkpoints/last.safetensors");

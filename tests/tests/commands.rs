@@ -31,8 +31,20 @@ fn from_phantoms_to_restored_volumes() {
     succeed(&["phantom", "--out", text(&at("data")), "--count", "2", "--size", "64x64x64"]);
     let scans = at("data/imagesTr");
     let report = json(&succeed(&[
-        "cubes", "--volumes", text(&scans), "--out", text(&at("cubes.npy")), "--cube", "32x32x16", "--per-volume",
-        "6", "--border", "4,4,2", "--max-tissue", "1", "--json",
+        "cubes",
+        "--volumes",
+        text(&scans),
+        "--out",
+        text(&at("cubes.npy")),
+        "--cube",
+        "32x32x16",
+        "--per-volume",
+        "6",
+        "--border",
+        "4,4,2",
+        "--max-tissue",
+        "1",
+        "--json",
     ]));
     assert_eq!(report["cubes"], 12);
     let all = cubes(&at("cubes.npy"));
@@ -44,13 +56,30 @@ fn from_phantoms_to_restored_volumes() {
 
     let run = at("run");
     succeed(&[
-        "pretrain", "--cubes", text(&at("cubes.npy")), "--out", text(&run), "--width", "2", "--batch-size", "2",
-        "--steps", "4", "--quiet",
+        "pretrain",
+        "--cubes",
+        text(&at("cubes.npy")),
+        "--out",
+        text(&run),
+        "--width",
+        "2",
+        "--batch-size",
+        "2",
+        "--steps",
+        "4",
+        "--quiet",
     ]);
     let best = run.join("checkpoints/best.safetensors");
     let report = json(&succeed(&[
-        "restore", "--weights", text(&best), "--input", text(&at("cubes.npy")), "--out", text(&at("restored.npy")),
-        "--deform", "--json",
+        "restore",
+        "--weights",
+        text(&best),
+        "--input",
+        text(&at("cubes.npy")),
+        "--out",
+        text(&at("restored.npy")),
+        "--deform",
+        "--json",
     ]));
     assert!(report["restored_mse"].as_f64().unwrap() > 0.0 && report["identity_mse"].as_f64().unwrap() > 0.0);
     assert_eq!(cubes(&at("restored.npy")).len(), 12);
@@ -58,11 +87,24 @@ fn from_phantoms_to_restored_volumes() {
     let scan = scans.join("phantom-0000.nii.gz");
     let out = at("restored.nii.gz");
     succeed(&[
-        "restore", "--weights", text(&best), "--input", text(&scan), "--out", text(&out), "--cube", "32x32x32",
-        "--overlap", "0.25",
+        "restore",
+        "--weights",
+        text(&best),
+        "--input",
+        text(&scan),
+        "--out",
+        text(&out),
+        "--cube",
+        "32x32x32",
+        "--overlap",
+        "0.25",
     ]);
     let (before, after) = (read_volume(&scan).unwrap(), read_volume(&out).unwrap());
-    assert_eq!((before.size, before.affine), (after.size, after.affine), "a volume comes back in its own space");
+    assert_eq!(
+        (before.size, before.affine),
+        (after.size, after.affine),
+        "a volume comes back in its own space"
+    );
     assert!(after.voxels.iter().all(|value| (-1000.0..=1000.0).contains(value)));
 
     let described = json(&succeed(&["inspect", text(&scan), "--json"]));
@@ -91,7 +133,14 @@ fn weights_give_the_same_cubes_in_every_container() {
     let restore = |weights: &str, statistics: &str| {
         let out = at("restored.npy");
         succeed(&[
-            "restore", "--weights", text(&at(weights)), "--input", &input, "--out", text(&out), "--statistics",
+            "restore",
+            "--weights",
+            text(&at(weights)),
+            "--input",
+            &input,
+            "--out",
+            text(&out),
+            "--statistics",
             statistics,
         ]);
         cubes(&out)
@@ -117,7 +166,9 @@ fn small_commands_answer() {
     let report = json(&succeed(&["selftest", "activation", "--json"]));
     assert_eq!(report["failed"], 0);
     assert!(report["passed"].as_u64().unwrap() > 10);
-    for command in ["demo", "phantom", "cubes", "deform", "pretrain", "restore", "convert", "inspect", "selftest"] {
+    for command in
+        ["demo", "phantom", "cubes", "deform", "pretrain", "restore", "convert", "inspect", "selftest"]
+    {
         assert!(succeed(&[command, "--help"]).contains("Examples:"), "{command} --help has examples");
     }
 }

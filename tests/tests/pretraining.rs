@@ -8,8 +8,20 @@ use std::time::Duration;
 
 fn arguments<'a>(cubes: &'a str, out: &'a str) -> Vec<&'a str> {
     vec![
-        "pretrain", "--cubes", cubes, "--out", out, "--width", "2", "--batch-size", "3", "--epochs", "6", "--lr",
-        "0.2", "--quiet",
+        "pretrain",
+        "--cubes",
+        cubes,
+        "--out",
+        out,
+        "--width",
+        "2",
+        "--batch-size",
+        "3",
+        "--epochs",
+        "6",
+        "--lr",
+        "0.2",
+        "--quiet",
     ]
 }
 
@@ -105,8 +117,13 @@ fn a_run_directory_holds_what_the_contract_names() {
     assert_eq!(summary["epochs"], 6);
     assert_eq!(summary["steps"], 24);
     for name in [
-        "config.toml", "metrics.jsonl", "loss.png", "samples/epoch-0001.png", "summary.json",
-        "checkpoints/last.safetensors", "checkpoints/best.safetensors",
+        "config.toml",
+        "metrics.jsonl",
+        "loss.png",
+        "samples/epoch-0001.png",
+        "summary.json",
+        "checkpoints/last.safetensors",
+        "checkpoints/best.safetensors",
     ] {
         assert!(run.join(name).exists(), "{name} is missing");
     }

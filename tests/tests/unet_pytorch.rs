@@ -17,7 +17,8 @@ fn recorded() -> Value {
 
 /// `h(k, i)` of the recording script.
 fn hash(k: usize, count: usize) -> Vec<f64> {
-    let value = |i: usize| (i as f64 * 0.618_033_988_749_894_9 + (k + 1) as f64 * 0.754_877_666_246_692_7) % 1.0;
+    let value =
+        |i: usize| (i as f64 * 0.618_033_988_749_894_9 + (k + 1) as f64 * 0.754_877_666_246_692_7) % 1.0;
     (1..=count).map(value).collect()
 }
 
@@ -54,7 +55,8 @@ fn network(record: &Value, activation: Nonlinearity) -> UNet3d {
 /// Input and target, `[N, D, H, W, 1]`.
 fn pair(record: &Value) -> (Tensor, Tensor) {
     let batch = record["batch"].as_u64().unwrap() as usize;
-    let size: Vec<usize> = record["size"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
+    let size: Vec<usize> =
+        record["size"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
     let shape = [batch, size[0], size[1], size[2], 1];
     let count: usize = shape.iter().product();
     let x: Vec<f32> = hash(1000, count).into_iter().map(|v| v as f32).collect();
@@ -113,7 +115,8 @@ fn backward(network: &mut UNet3d, x: &Tensor, y: &Tensor, gradients: &mut Gradie
 fn output_loss_gradients_and_statistics_are_pytorchs() {
     let record = recorded();
     let (x, y) = pair(&record);
-    let activations = [("relu", Nonlinearity::Relu), ("prelu", Nonlinearity::Prelu), ("elu", Nonlinearity::Elu)];
+    let activations =
+        [("relu", Nonlinearity::Relu), ("prelu", Nonlinearity::Prelu), ("elu", Nonlinearity::Elu)];
     for (name, activation) in activations {
         let wanted = &record["activations"][name];
         let mut network = network(&record, activation);
@@ -125,7 +128,10 @@ fn output_loss_gradients_and_statistics_are_pytorchs() {
         let mut gradients = network.zero_gradients().unwrap();
         let loss = f64::from(backward(&mut network, &x, &y, &mut gradients));
         let wanted_loss = wanted["loss"].as_f64().unwrap();
-        assert!((loss - wanted_loss).abs() < 1e-5 * wanted_loss, "{name}: loss {loss}, PyTorch {wanted_loss}");
+        assert!(
+            (loss - wanted_loss).abs() < 1e-5 * wanted_loss,
+            "{name}: loss {loss}, PyTorch {wanted_loss}"
+        );
 
         let places = network.parameters().places().to_vec();
         assert_eq!(places.len(), wanted["gradients"].as_object().unwrap().len());
@@ -149,7 +155,8 @@ fn output_loss_gradients_and_statistics_are_pytorchs() {
             let given = projections(k, &tensor.to_f32());
             let wanted = wanted["buffers"][&tensor.name].as_array().unwrap();
             for (given, wanted) in given.iter().zip(wanted) {
-                let (error, norm) = ((given - wanted.as_f64().unwrap()).abs(), wanted.as_f64().unwrap().abs());
+                let (error, norm) =
+                    ((given - wanted.as_f64().unwrap()).abs(), wanted.as_f64().unwrap().abs());
                 assert!(error < 1e-5 * norm.max(1.0), "{name}: {} is off by {error:.2e}", tensor.name);
             }
         }

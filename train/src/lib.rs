@@ -1,13 +1,16 @@
 //! Floor 5 of Genesis: volumes, cubes, deformation, loader, training, pictures, and the commands of
 //! the `genesis` program.
+#![forbid(unsafe_code)]
 
 pub mod commands;
 pub mod cubes;
 pub mod deform;
 pub mod error;
+pub mod inference;
 pub mod phantom;
 pub mod progress;
 pub mod report;
+pub mod training;
 pub mod volume;
 
 pub use error::{Error, Result};

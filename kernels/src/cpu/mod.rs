@@ -3,11 +3,10 @@
 
 pub(crate) mod convolution;
 mod isa;
-mod peak;
+pub mod peak;
 pub(crate) mod vector;
 
 pub use isa::Isa;
-pub use peak::peak_flops;
 
 /// Elements one task of an elementwise kernel handles: small enough to balance, large enough that
 /// handing it out costs nothing.

@@ -1,7 +1,7 @@
 //! The machine's ceiling, measured: fused multiply-adds in registers alone.
 
 use super::vector::{self, Vector};
-use crate::Isa;
+use crate::{Context, Isa};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -30,6 +30,32 @@ pub fn peak_flops(isa: Isa) -> f64 {
         best = best.max(flops as f64 / start.elapsed().as_secs_f64());
     }
     best
+}
+
+/// f32 GFLOP/s of all threads of a context together.
+pub fn f32_gflops(cx: &Context) -> f64 {
+    let threads = cx.pool.threads();
+    let mut each = vec![0.0; threads];
+    cx.pool.run_pieces(&mut each, 1, |_, flops| flops[0] = peak_flops(cx.isa));
+    each.iter().sum::<f64>() / 1e9
+}
+
+/// GB/s read plus written by all threads together, copying a buffer far larger than any cache: the
+/// best of a few passes.
+pub fn copy_gigabytes_per_second(cx: &Context) -> f64 {
+    const ELEMENTS: usize = 32 << 20;
+    let source = vec![1.0f32; ELEMENTS];
+    let mut copy = vec![0.0f32; ELEMENTS];
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let start = Instant::now();
+        cx.pool.run_pieces(&mut copy, 1 << 18, |index, piece| {
+            piece.copy_from_slice(&source[index << 18..][..piece.len()]);
+        });
+        black_box(&copy);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    8.0 * ELEMENTS as f64 / best / 1e9
 }
 
 fn portable(steps: usize) -> usize {

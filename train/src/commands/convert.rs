@@ -30,7 +30,7 @@ pub fn run(args: &ConvertArgs, common: &Common) -> Result<()> {
     if !args.input.exists() {
         return Err(Error::file(&args.input, "does not exist"));
     }
-    if volume::has_volume_name(&args.input) {
+    if volume::is_volume_name(&args.input) {
         volume::convert(&args.input, &args.output)?;
     } else {
         for entry in checkpoint::convert(&args.input, &args.output)? {

@@ -96,7 +96,7 @@ pub fn run(args: &CubesArgs, common: &Common) -> Result<()> {
         let _ = writeln!(std::io::stdout(), "{line}");
     };
     let summary =
-        cubes::extract_folder(&args.volumes, &args.settings(), common.seed, &args.out, |path, count| {
+        cubes::extract_folder(&args.volumes, &args.settings(), common.seed(), &args.out, |path, count| {
             if !common.json {
                 print(format!("{count:>6}  {}", path.display()));
             }

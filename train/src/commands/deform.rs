@@ -64,7 +64,7 @@ pub fn run(args: &DeformArgs, common: &super::Common) -> Result<()> {
         _ => Recipe::genesis(),
     };
     let recipe = if args.only.is_empty() { preset } else { preset.restricted_to(&args.only)? };
-    let cubes = read_cubes(&args.input, args.count as usize, common.seed)?;
+    let cubes = read_cubes(&args.input, args.count as usize, common.seed())?;
     let mut deformer = Deformer::new(recipe, cubes.size)?;
 
     let voxels: usize = cubes.size.iter().product();
@@ -74,7 +74,7 @@ pub fn run(args: &DeformArgs, common: &super::Common) -> Result<()> {
     for index in 0..count {
         let range = index * voxels..(index + 1) * voxels;
         let (target, input) = (&mut targets[range.clone()], &mut inputs[range.clone()]);
-        deformer.pair_for_sample(common.seed, 0, index as u64, &cubes.voxels[range], target, input, None);
+        deformer.pair_for_sample(common.seed(), 0, index as u64, &cubes.voxels[range], target, input, None);
     }
     let changed = inputs.iter().zip(&targets).filter(|(a, b)| a != b).count() as f64 / inputs.len() as f64;
     let squares: f64 = inputs.iter().zip(&targets).map(|(a, b)| f64::from(a - b).powi(2)).sum();

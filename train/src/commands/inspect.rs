@@ -31,7 +31,7 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
     if !args.file.exists() {
         return Err(Error::file(&args.file, "does not exist"));
     }
-    if volume::has_volume_name(&args.file) {
+    if volume::is_volume_name(&args.file) {
         let description = volume::describe(&args.file)?;
         if common.json {
             return super::print_json(&description);

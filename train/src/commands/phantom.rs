@@ -69,7 +69,7 @@ pub fn run(args: &PhantomArgs, common: &Common) -> Result<()> {
         let config = PhantomConfig {
             spacing,
             nodules: args.nodules,
-            ..PhantomConfig::new(args.size, common.seed, index)
+            ..PhantomConfig::new(args.size, common.seed(), index)
         };
         let phantom = generate(&config, common.thread_count())?;
         tracing::info!("phantom {} of {}: {} nodules", index + 1, args.count, phantom.nodules.len());

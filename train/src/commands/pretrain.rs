@@ -157,7 +157,10 @@ fn resolve(args: &PretrainArgs, common: &Common) -> Result<RunConfig> {
     set(&mut config.patience, args.patience);
     set(&mut config.checkpoint_every, args.checkpoint_every);
     set(&mut config.loader_threads, args.loader_threads);
-    set(&mut config.data.extraction.cube, args.cube);
+    if let Some(cube) = args.cube {
+        config.data.extraction.cube = cube;
+        config.data.extraction.crop = [cube[0], cube[1]];
+    }
     set(&mut config.data.extraction.per_volume, args.per_volume);
     set(&mut config.data.extraction.border, args.border);
     if let Some(name) = &args.init {

@@ -178,9 +178,6 @@ fn whole_volume(
     if args.deform {
         return Err(Error::Usage("--deform works on cubes (.npy), not on volumes".into()));
     }
-    if !volume::has_nifti_name(&args.out) {
-        return Err(Error::Usage(format!("--out {}: volumes are written as .nii or .nii.gz", args.out.display())));
-    }
     let (low, high) = args.window;
     let input = read_finite(&args.input)?;
     let (canonical, change): (Volume, Reorientation) = input.to_canonical();
@@ -201,7 +198,7 @@ fn whole_volume(
     }
     let intensities: Vec<f32> = restored.iter().map(|&v| low + v * (high - low)).collect();
     let restored = canonical.with_voxels(intensities)?.reorient(&change.inverse());
-    volume::write_nifti(&args.out, &restored, volume::ElementType::Float32)?;
+    volume::write_volume(&args.out, &restored, volume::ElementType::Float32)?;
     Ok(Report { out: args.out.clone(), cubes: windows, identity_mse: None, restored_mse: None, seconds: 0.0 })
 }
 

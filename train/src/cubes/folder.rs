@@ -47,16 +47,32 @@ pub fn extract_folder(
     settings: &CubeSettings,
     seed: u64,
     out: &Path,
-    mut report: impl FnMut(&Path, usize),
+    report: impl FnMut(&Path, usize),
 ) -> Result<Summary> {
-    settings.check()?;
     let paths = volume::list_volumes(folder)?;
     if paths.is_empty() {
         return Err(Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
     }
+    extract_volumes(folder, &paths, 0, settings, seed, out, report)
+}
+
+/// [`extract_folder`] for some volumes of a folder; the first has number `first` in it.
+///
+/// # Errors
+/// As [`extract_folder`].
+pub fn extract_volumes(
+    folder: &Path,
+    paths: &[PathBuf],
+    first: usize,
+    settings: &CubeSettings,
+    seed: u64,
+    out: &Path,
+    mut report: impl FnMut(&Path, usize),
+) -> Result<Summary> {
+    settings.check()?;
     let mut writer = CubeWriter::create(out, settings.cube)?;
     let mut summary = Summary { cubes: 0, volumes: 0, skipped: Vec::new(), file: out.to_path_buf() };
-    for (index, path) in paths.iter().enumerate() {
+    for (index, path) in (first..).zip(paths) {
         let scaled = volume::read_volume(path)
             .and_then(|volume| ScaledVolume::new(volume, settings).map_err(|error| Error::file(path, error)));
         let (cubes, reason) = match scaled {

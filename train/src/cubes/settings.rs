@@ -1,5 +1,7 @@
 //! What cubes to cut.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// The kind of scan, which decides the defaults.
@@ -15,7 +17,8 @@ pub enum Modality {
 const CT_TISSUE: f64 = -150.0;
 
 /// Which cubes are cut and which are kept. Sizes and borders are in voxels of the LPS volume.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CubeSettings {
     /// Size of a cube.
     pub cube: [usize; 3],

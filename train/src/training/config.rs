@@ -1,6 +1,6 @@
 //! Everything that decides a run, as written to `config.toml`.
 
-use crate::cubes::CubeConfig;
+use crate::cubes::{CubeSettings, Modality};
 use crate::deform::Recipe;
 use crate::{Error, Result};
 use genesis_model::{Initialiser, Statistics, UNetConfig};
@@ -21,19 +21,20 @@ pub enum Preset {
 }
 
 /// Where the cubes come from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Data {
     /// Files of training cubes, `.npy` `[N, rows, cols, deps]`.
     pub cubes: Vec<PathBuf>,
     /// Files of validation cubes; empty: the last part of the training cubes is held out.
     pub valid: Vec<PathBuf>,
     /// A directory of volumes to cut cubes from, instead of `cubes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<PathBuf>,
     /// Share of the cubes (or volumes) held out when `valid` is empty.
     pub held_out: f64,
     /// How cubes are cut from `volumes`.
-    pub extraction: CubeConfig,
+    pub extraction: CubeSettings,
 }
 
 /// How the batches of an epoch are drawn.
@@ -110,6 +111,7 @@ pub struct RunConfig {
     /// Initial values when no weights are given.
     pub initialiser: Initialiser,
     /// Weights to start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
     /// Steps between checkpoints besides those at the end of each epoch; 0: none.
     pub checkpoint_every: u64,
@@ -151,7 +153,13 @@ impl RunConfig {
             stop_on_collapse: !original,
             threads: 0,
             loader_threads: 2,
-            data: Data { held_out: 0.2, ..Data::default() },
+            data: Data {
+                cubes: Vec::new(),
+                valid: Vec::new(),
+                volumes: None,
+                held_out: 0.2,
+                extraction: CubeSettings::new(Modality::Ct),
+            },
             network: UNetConfig::default(),
             optimizer: OptimizerConfig {
                 name: "sgd".into(),

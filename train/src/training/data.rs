@@ -3,10 +3,10 @@
 use super::config::RunConfig;
 use super::run_directory::RunDirectory;
 use super::source::{CubeFiles, CubeSource};
-use crate::cubes::extract_to_file;
+use crate::cubes::extract_volumes;
 use crate::volume::list_volumes;
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Training and validation cubes.
@@ -65,17 +65,19 @@ fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<Path
     let separate = config.data.valid.is_empty() && volumes.len() > 1;
     let held_out = if separate { held_out(volumes.len(), config.data.held_out) } else { 0 };
     let split = volumes.len() - held_out;
+    let settings = &config.data.extraction;
+    let told = |path: &Path, cubes: usize| tracing::info!("{cubes} cubes from {}", path.display());
     let folder = run.path("cubes");
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     if !train.exists() {
-        extract_to_file(&volumes[..split], 0, &train, &config.data.extraction, config.seed)?;
+        extract_volumes(&directory, &volumes[..split], 0, settings, config.seed, &train, told)?;
     }
     if held_out == 0 {
         return Ok((vec![train], config.data.valid.clone()));
     }
     tracing::info!("the last {held_out} of {} volumes are held out for validation", volumes.len());
     if !valid.exists() {
-        extract_to_file(&volumes[split..], split, &valid, &config.data.extraction, config.seed)?;
+        extract_volumes(&directory, &volumes[split..], split, settings, config.seed, &valid, told)?;
     }
     Ok((vec![train], vec![valid]))
 }

@@ -37,7 +37,7 @@ impl Journal {
     pub fn open(run: &RunDirectory, step: u64, quiet: bool) -> Result<Self> {
         let path = run.path("metrics.jsonl");
         let metrics = MetricsWriter::resume(&path, step)?;
-        let mut curves = LossCurves::default();
+        let mut curves = LossCurves { loss_name: "mean squared error".into(), ..LossCurves::default() };
         let mut earlier_seconds = 0.0;
         for record in read_metrics(&path)? {
             earlier_seconds = record.seconds.0;
@@ -51,7 +51,7 @@ impl Journal {
     /// Shows progress from `step` to `end`.
     pub fn start(&mut self, step: u64, end: u64) {
         let progress = Progress::new("training", end, self.quiet);
-        progress.set(step);
+        progress.start_at(step);
         self.progress = Some(progress);
     }
 
@@ -89,10 +89,10 @@ impl Journal {
         self.events.scalar("loss/train", step, report.loss)?;
         self.events.scalar("learning rate", step, report.learning_rate)?;
         if let Some(progress) = &self.progress {
-            let best = self.curves.valid.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
+            let best = self.curves.validation.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
             let valid = if best.is_finite() { format!(", best validation {best:.5}") } else { String::new() };
-            progress.message(&format!("epoch {epoch}, loss {:.5}{valid}", report.loss));
-            progress.set(step);
+            progress.message(format!("epoch {epoch}, loss {:.5}{valid}", report.loss));
+            progress.advance(1);
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Journal {
         self.metrics.write(&record)?;
         add(&mut self.curves, &record);
         self.events.scalar("loss/valid", step, report.loss as f32)?;
-        self.curves.picture()?.write_png(&self.loss_picture)?;
+        self.curves.write_png(&self.loss_picture)?;
         tracing::debug!("epoch {epoch}: validation MSE {:.6}, deformed {:.6}", report.loss, report.identity);
         Ok(())
     }
@@ -171,11 +171,11 @@ impl Journal {
 fn add(curves: &mut LossCurves, record: &Record) {
     let point = (record.step as f64, record.loss.0);
     match record.split {
-        Split::Train => curves.train.push(point),
-        Split::Valid => curves.valid.push(point),
+        Split::Train => curves.training.push(point),
+        Split::Valid => curves.validation.push(point),
     }
     if let Some(identity) = record.more.get("identity") {
-        curves.identity = Some(identity.0);
+        curves.identity_baseline = Some(identity.0);
     }
 }
 

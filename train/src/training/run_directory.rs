@@ -109,7 +109,7 @@ impl RunDirectory {
             "# Rerun: genesis pretrain --config config.toml --out ANOTHER_DIRECTORY\n{}",
             config.to_toml()?
         );
-        crate::report::write_atomically(&self.path("config.toml"), text.as_bytes())
+        crate::report::file::write_atomically(&self.path("config.toml"), text.as_bytes())
     }
 
     /// Writes `summary.json`, the last act of a run.
@@ -118,7 +118,7 @@ impl RunDirectory {
     /// A directory that cannot be written.
     pub fn write_summary(&self, summary: &Summary) -> Result<()> {
         let text = serde_json::to_string_pretty(summary).map_err(|error| Error::Work(error.to_string()))?;
-        crate::report::write_atomically(&self.path("summary.json"), format!("{text}\n").as_bytes())
+        crate::report::file::write_atomically(&self.path("summary.json"), format!("{text}\n").as_bytes())
     }
 }
 

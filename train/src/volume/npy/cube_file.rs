@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use genesis_tensor::mapped::MappedFile;
 
 use super::header::Header;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::volume::input;
 #[derive(Debug)]
 pub struct CubeFile {
     path: PathBuf,
-    map: Mmap,
+    map: MappedFile,
     header: Header,
     count: usize,
     size: [usize; 3],
@@ -58,10 +58,7 @@ impl CubeFile {
                 path.display()
             );
         }
-        // SAFETY: the map is read-only and lives as long as `self`. Its bytes are only ever decoded as
-        // numbers, every pattern of which is valid, so another process writing to the file changes
-        // values at worst; the documentation of this type rules out shortening it.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
+        let map = MappedFile::open(&file).map_err(Error::io("read", path))?;
         Ok(Self { path: path.to_path_buf(), map, header, count, size })
     }
 
