@@ -5,6 +5,7 @@
 pub mod commands;
 pub mod cubes;
 pub mod deform;
+pub mod demo;
 pub mod error;
 pub mod inference;
 pub mod phantom;

@@ -2,10 +2,9 @@
 
 use super::Common;
 use crate::error::{Error, Result};
-use crate::phantom::{FIELD_OF_VIEW, Phantom, PhantomConfig, generate, label, write_dataset};
-use crate::volume::{ElementType, Volume, write_nifti};
+use crate::phantom::{FIELD_OF_VIEW, PhantomConfig, generate, label, write_dataset, write_volume};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Write synthetic chest CT volumes (HU) and their label maps
 ///
@@ -75,7 +74,7 @@ pub fn run(args: &PhantomArgs, common: &Common) -> Result<()> {
         tracing::info!("phantom {} of {}: {} nodules", index + 1, args.count, phantom.nodules.len());
         Ok(phantom)
     });
-    let images = write_dataset(&args.out, phantoms, &mut write)?;
+    let images = write_dataset(&args.out, phantoms, &mut write_volume)?;
     let folder = args.out.join("imagesTr");
     let text = if common.json {
         let labels: serde_json::Map<String, serde_json::Value> =
@@ -98,15 +97,6 @@ pub fn run(args: &PhantomArgs, common: &Common) -> Result<()> {
         )
     };
     writeln!(std::io::stdout(), "{text}").map_err(Error::io("write", "standard output"))
-}
-
-fn write(path: &Path, phantom: &Phantom, labels: bool) -> Result<()> {
-    let (voxels, element) = if labels {
-        (phantom.labels.iter().map(|&v| f32::from(v)).collect(), ElementType::Uint8)
-    } else {
-        (phantom.hounsfield.iter().map(|&v| f32::from(v)).collect(), ElementType::Int16)
-    };
-    write_nifti(path, &Volume::new(voxels, phantom.size, phantom.affine())?, element)
 }
 
 #[cfg(test)]

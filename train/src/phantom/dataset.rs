@@ -2,6 +2,7 @@
 
 use super::{Phantom, label};
 use crate::error::{Error, Result};
+use crate::volume::{ElementType, Volume, write_nifti};
 use std::path::{Path, PathBuf};
 
 /// Checks that `directory` can take a new collection: it must not exist or be empty.
@@ -75,3 +76,16 @@ pub fn write_dataset(
     }
     Ok(images)
 }
+/// Writes one phantom's image (int16 HU) or label map (uint8) as NIfTI.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_volume(path: &Path, phantom: &Phantom, labels: bool) -> Result<()> {
+    let (voxels, element) = if labels {
+        (phantom.labels.iter().map(|&v| f32::from(v)).collect(), ElementType::Uint8)
+    } else {
+        (phantom.hounsfield.iter().map(|&v| f32::from(v)).collect(), ElementType::Int16)
+    };
+    write_nifti(path, &Volume::new(voxels, phantom.size, phantom.affine())?, element)
+}
+

@@ -32,7 +32,7 @@ mod texture;
 mod tissue;
 mod tree;
 
-pub use dataset::write_dataset;
+pub use dataset::{write_dataset, write_volume};
 pub use nodules::{Nodule, NoduleKind};
 pub use render::generate;
 

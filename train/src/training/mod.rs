@@ -13,6 +13,7 @@ mod trainer;
 
 pub use checkpoint::load_network;
 pub use config::{Data, OptimizerConfig, Preset, RunConfig, Sampling, ScheduleConfig, Validation};
+pub use journal::mean_squared_error;
 pub use loader::{Batch, Loader, Order};
 pub use plan::{Plan, Sample};
 pub use run_directory::{RunDirectory, Summary};
