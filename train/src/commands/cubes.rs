@@ -15,10 +15,14 @@ use crate::error::{Error, Result};
 /// intensities to [0, 1], and draws cubes at random places, keeping those that are mostly lung. The
 /// axes are brought to the order left, back, head (LPS) first. Writes a NumPy file, float32
 /// [N, 64, 64, 32].
+///
+/// The defaults fit chest CT at full resolution (512x512, 0.7 mm). Coarser volumes need a smaller
+/// --border, and since 64 of their voxels span more than a lung, a smaller --cube or a larger
+/// --max-tissue; a volume that gives no cube is named with the tissue shares found in it.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   genesis cubes --volumes LUNA16/subset0 --out bat_32_64x64x32_0.npy
-  genesis cubes --volumes scans-2mm --out cubes.npy --border 20,20,10 --min-tissue 0.01
+  genesis cubes --volumes scans-2mm --out cubes.npy --border 45,55,15 --cube 32x32x16
   genesis cubes --volumes brains --out cubes.npy --modality mri --min-tissue 0.3")]
 pub struct CubesArgs {
     /// Folder of volumes, searched with all folders below

@@ -19,12 +19,14 @@ pub struct ScaledVolume {
 }
 
 /// What came of a volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Drawn {
     /// Cubes kept.
     pub cubes: usize,
     /// Corners tried.
     pub tries: usize,
+    /// The smallest and largest tissue score among all tried, as shares of the cube's voxels.
+    pub scores: [f64; 2],
 }
 
 impl ScaledVolume {
@@ -42,7 +44,8 @@ impl ScaledVolume {
             let [a, b, c] = needed;
             let [i, j, k] = settings.border;
             return Err(Error::Work(format!(
-                "is too small: {x}x{y}x{z} voxels, {a}x{b}x{c} are needed with a border of {i},{j},{k}"
+                "is too small: {x}x{y}x{z} voxels, {a}x{b}x{c} are needed with a border of {i},{j},{k} \
+                 (--border takes a smaller one)"
             )));
         }
         let mut voxels = volume.voxels;
@@ -79,12 +82,14 @@ impl ScaledVolume {
         let tries = TRIES_PER_CUBE.saturating_mul(settings.per_volume);
         let mut cutter = Cutter::new(settings);
         let mut cube = vec![0.0; nx * ny * depth];
-        let mut drawn = Drawn { cubes: 0, tries: 0 };
+        let mut drawn = Drawn { cubes: 0, tries: 0, scores: [f64::INFINITY, f64::NEG_INFINITY] };
         while drawn.cubes < settings.per_volume && drawn.tries < tries {
             drawn.tries += 1;
             let corner: [usize; 3] =
                 std::array::from_fn(|axis| stream.between(settings.border[axis], last[axis]));
-            if cutter.cut(self, corner, &mut cube) {
+            let (score, kept) = cutter.cut(self, corner, &mut cube);
+            drawn.scores = [drawn.scores[0].min(score), drawn.scores[1].max(score)];
+            if kept {
                 keep(corner, &cube)?;
                 drawn.cubes += 1;
             }
@@ -103,9 +108,6 @@ impl ScaledVolume {
 struct Cutter<'a> {
     settings: &'a CubeSettings,
     threshold: f32,
-    /// Bounds of the tissue score, in halves.
-    least: f64,
-    most: u64,
     resize: Option<Resizer>,
     block: Vec<f32>,
     resized: Vec<f32>,
@@ -113,24 +115,20 @@ struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     fn new(settings: &'a CubeSettings) -> Self {
-        let [nx, ny, depth] = settings.cube;
-        let halves = 2.0 * (nx * ny * depth) as f64;
+        let [nx, ny, _] = settings.cube;
         let [low, high] = settings.window.map(|bound| bound as f32);
         let resize = (settings.crop != [nx, ny]).then(|| Resizer::new(settings.crop, [nx, ny]));
         Self {
             settings,
             threshold: (settings.tissue_level as f32 - low) / (high - low),
-            least: settings.min_tissue * halves,
-            // The score is a whole number, so it exceeds the bound if and only if it exceeds its floor.
-            most: (settings.max_tissue * halves) as u64,
             resize,
             block: Vec::new(),
             resized: Vec::new(),
         }
     }
 
-    /// Cuts the block at `corner` into `cube`; false if its tissue score rejects it.
-    fn cut(&mut self, volume: &ScaledVolume, [x, y, z]: [usize; 3], cube: &mut [f32]) -> bool {
+    /// The tissue score of the block at `corner`, and whether it was kept, that is, cut into `cube`.
+    fn cut(&mut self, volume: &ScaledVolume, [x, y, z]: [usize; 3], cube: &mut [f32]) -> (f64, bool) {
         let [nx, ny, depth] = self.settings.cube;
         let [crop_x, crop_y] = self.settings.crop;
         let length = depth + LOOK_AHEAD;
@@ -142,24 +140,28 @@ impl<'a> Cutter<'a> {
             rows.for_each(|row| self.block.extend_from_slice(row));
             self.resized.resize(nx * ny * length, 0.0);
             resize.resize(&self.block, &mut self.resized);
-            let rows = self.resized.chunks(length);
-            self.copy_if_kept(rows, cube)
+            self.copy_if_kept(self.resized.chunks(length), cube)
         } else {
             self.copy_if_kept(rows, cube)
         }
     }
 
-    fn copy_if_kept<'b>(&self, rows: impl Iterator<Item = &'b [f32]> + Clone, cube: &mut [f32]) -> bool {
+    fn copy_if_kept<'b>(
+        &self,
+        rows: impl Iterator<Item = &'b [f32]> + Clone,
+        cube: &mut [f32],
+    ) -> (f64, bool) {
         let depth = self.settings.cube[2];
-        if self.settings.filters() {
-            let score = score_in_halves(rows.clone(), depth, self.threshold, self.most);
-            if score > self.most || (score as f64) < self.least {
-                return false;
+        let halves = score_in_halves(rows.clone(), depth, self.threshold) as f64;
+        // Compared before dividing, so that a score at the very bound is not lost to rounding.
+        let whole = 2.0 * cube.len() as f64;
+        let kept = !self.settings.filters()
+            || (halves <= self.settings.max_tissue * whole && halves >= self.settings.min_tissue * whole);
+        if kept {
+            for (target, row) in cube.chunks_mut(depth).zip(rows) {
+                target.copy_from_slice(&row[..depth]);
             }
         }
-        for (target, row) in cube.chunks_mut(depth).zip(rows) {
-            target.copy_from_slice(&row[..depth]);
-        }
-        true
+        (halves / whole, kept)
     }
 }

@@ -80,11 +80,14 @@ pub fn extract_volumes(
                 let mut stream = Stream::new(seed, 0, index as u64, Purpose::Cubes);
                 let drawn = scaled.draw(settings, &mut stream, |_, cube| writer.push(cube))?;
                 let reason = format!(
-                    "{}: none of {} cubes drawn has a tissue score between {} and {}",
+                    "{}: none of {} cubes drawn has a tissue score between {} and {}, theirs are {:.3} to {:.3} \
+                     (--min-tissue and --max-tissue set the bounds; smaller cubes hold purer lung)",
                     path.display(),
                     drawn.tries,
                     settings.min_tissue,
-                    settings.max_tissue
+                    settings.max_tissue,
+                    drawn.scores[0],
+                    drawn.scores[1]
                 );
                 (drawn.cubes, reason)
             }

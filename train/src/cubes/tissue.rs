@@ -4,16 +4,13 @@
 //! original looks two slices further, but what it finds only there scores 0 as well.) Scores are
 //! counted in halves, so that sums are whole numbers.
 
-/// The score in halves of rows along z, each of `depth` voxels and at least one more. Stops early,
-/// with a number above `limit`, once it exceeds `limit`.
+/// The score in halves of rows along z, each of `depth` voxels and at least one more.
 pub(super) fn score_in_halves<'a>(
     rows: impl Iterator<Item = &'a [f32]>,
     depth: usize,
     threshold: f32,
-    limit: u64,
 ) -> u64 {
-    let mut total = 0u64;
-    for row in rows {
+    rows.map(|row| {
         let (here, next) = (&row[..depth], &row[1..=depth]);
         // No branches: this becomes vector comparisons.
         let score: u32 = here
@@ -24,10 +21,7 @@ pub(super) fn score_in_halves<'a>(
                 2 * u32::from(dense) + u32::from(!dense & (next >= threshold))
             })
             .sum();
-        total += u64::from(score);
-        if total > limit {
-            break;
-        }
-    }
-    total
+        u64::from(score)
+    })
+    .sum()
 }
