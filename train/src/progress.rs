@@ -184,8 +184,8 @@ impl Lines {
         let elapsed = now.duration_since(self.began);
         let steps_per_second = (self.done - self.resumed_at) as f64 / elapsed.as_secs_f64().max(1e-9);
         let mut line = format!("{}: {}/{}", self.title, self.done, self.total);
-        if self.total > 0 {
-            line += &format!(" ({} %)", self.done * 100 / self.total);
+        if let Some(percent) = (self.done * 100).checked_div(self.total) {
+            line += &format!(" ({percent} %)");
         }
         line += &format!(", {}", rate(steps_per_second));
         let left = self.total.saturating_sub(self.done);

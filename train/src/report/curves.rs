@@ -135,22 +135,32 @@ fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = f64> {
     points.iter().map(|(_, loss)| *loss).filter(|loss| loss.is_finite())
 }
 
-/// The exponential moving average over about a thirtieth of the run, without its bias towards the
-/// start (as in Adam: Kingma and Ba 2015, section 3). Losses that are not finite break the line and
-/// leave the average as it was.
+/// The mean of two exponential moving averages, one from the start and one from the end, each over
+/// about a fortieth of the run: smooth, and not late where the loss falls. Losses that are not finite
+/// break the line and leave the averages as they were.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let memory = (points.len() as f64 / 30.0).max(1.0);
+    let losses = || points.iter().map(|(_, loss)| *loss);
+    let memory = (points.len() as f64 / 40.0).max(1.0);
+    let forwards = moving_average(losses(), memory);
+    let backwards = moving_average(losses().rev(), memory);
+    let both = forwards.into_iter().zip(backwards.into_iter().rev());
+    points.iter().zip(both).map(|((step, _), (before, after))| (*step, (before + after) / 2.0)).collect()
+}
+
+/// An exponential moving average without its bias towards the start (as in Adam: Kingma and Ba 2015,
+/// section 3).
+fn moving_average(losses: impl Iterator<Item = f64>, memory: f64) -> Vec<f64> {
     let keep = 1.0 - 1.0 / memory;
     let (mut mean, mut weight) = (0.0, 0.0);
-    let average = |&(step, loss): &(f64, f64)| {
+    let average = |loss: f64| {
         if !loss.is_finite() {
-            return (step, f64::NAN);
+            return f64::NAN;
         }
         mean = keep * mean + (1.0 - keep) * loss;
         weight = keep * weight + (1.0 - keep);
-        (step, mean / weight)
+        mean / weight
     };
-    points.iter().map(average).collect()
+    losses.map(average).collect()
 }
 
 /// The line with each run of neighbours replaced by its lowest and highest point, so that its
@@ -211,6 +221,14 @@ mod tests {
         points[10].1 = f64::NAN;
         for (at, (_, loss)) in smoothed(&points).into_iter().enumerate() {
             assert!(if at == 10 { loss.is_nan() } else { (loss - 0.25).abs() < 1e-12 }, "{at}: {loss}");
+        }
+    }
+
+    #[test]
+    fn smoothing_is_not_late_on_a_slope() {
+        let points: Vec<_> = (0..400).map(|step| (f64::from(step), f64::from(step) * 0.01)).collect();
+        for (step, loss) in &smoothed(&points)[100..300] {
+            assert!((loss - step * 0.01).abs() < 1e-3, "{step}: {loss}");
         }
     }
 

@@ -12,6 +12,7 @@ pub mod axis;
 pub mod chart;
 pub mod curves;
 pub mod file;
+pub mod html;
 pub mod metrics;
 pub mod montage;
 pub mod picture;

@@ -225,7 +225,8 @@ pub struct RestorationSample<'a> {
 }
 
 /// Draws `input | restored | original` in three planes for each sample, and with `difference` the
-/// absolute error of the restoration, doubled, as a fourth column. A voxel is `scale` pixels wide.
+/// absolute error of the restoration, doubled, as a fourth column. A voxel is `scale` pixels wide: 3
+/// suits a picture file, 2 the width of the HTML report.
 ///
 /// # Errors
 /// [`Error::Work`] if a cube's length does not fit `size` or there is no sample.
