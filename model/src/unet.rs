@@ -100,7 +100,7 @@ impl UNet3d {
             return Err(Error::invalid("channels, classes and width must be at least 1"));
         }
         let mut all = Declaration::default();
-        let mut pair = |all: &mut Declaration, name: &str, inputs: usize, middle: usize, outputs: usize| {
+        let pair = |all: &mut Declaration, name: &str, inputs: usize, middle: usize, outputs: usize| {
             [
                 ConvBlock::declare(all, &format!("{name}.ops.0"), inputs, middle, activation),
                 ConvBlock::declare(all, &format!("{name}.ops.1"), middle, outputs, activation),
@@ -113,7 +113,7 @@ impl UNet3d {
             pair(&mut all, "down_tr256", 4 * w, 4 * w, 8 * w),
             pair(&mut all, "down_tr512", 8 * w, 8 * w, 16 * w),
         ];
-        let mut level = |all: &mut Declaration, name: &str, deep: usize, skip: usize| {
+        let level = |all: &mut Declaration, name: &str, deep: usize, skip: usize| {
             let up = UpBlock::declare(all, name, deep);
             (up, pair(all, name, deep + skip, skip, skip))
         };
@@ -192,7 +192,7 @@ impl UNet3d {
                 x = block.forward(&mut pass, &[&x])?;
             }
             if level < 3 {
-                let pooled = pass.tape.apply(cx, MaxPool3d::halve(), &[&x])?;
+                let pooled = pass.tape.apply(cx, MaxPool3d::HALVE, &[&x])?;
                 skips.push(std::mem::replace(&mut x, pooled));
             }
         }

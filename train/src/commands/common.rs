@@ -105,9 +105,9 @@ fn parse_threads(text: &str) -> Result<usize, String> {
 /// # Errors
 /// Anything but three positive whole numbers.
 pub fn parse_size(text: &str) -> Result<[usize; 3], String> {
-    numbers(text, 'x').filter(|size| size.iter().all(|&extent| extent > 0)).ok_or_else(|| {
-        "three positive whole numbers, such as 64x64x32".to_string()
-    })
+    numbers(text, 'x')
+        .filter(|size| size.iter().all(|&extent| extent > 0))
+        .ok_or_else(|| "three positive whole numbers, such as 64x64x32".to_string())
 }
 
 /// Parses a triple such as `100,100,30`.
@@ -153,6 +153,8 @@ mod tests {
     fn sizes_and_triples() {
         assert_eq!(parse_size("64x64x32"), Ok([64, 64, 32]));
         assert_eq!(parse_triple("100, 100,30"), Ok([100, 100, 30]));
-        assert!(parse_size("64x64").is_err() && parse_size("64x0x32").is_err() && parse_triple("a,b,c").is_err());
+        assert!(
+            parse_size("64x64").is_err() && parse_size("64x0x32").is_err() && parse_triple("a,b,c").is_err()
+        );
     }
 }

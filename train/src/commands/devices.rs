@@ -9,7 +9,9 @@ use serde::Serialize;
 
 /// Shows what this machine offers and what Genesis makes of it
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  genesis devices\n  genesis devices --json\n  GENESIS_ISA=avx2 genesis devices")]
+#[command(
+    after_help = "Examples:\n  genesis devices\n  genesis devices --json\n  GENESIS_ISA=avx2 genesis devices"
+)]
 pub struct DevicesArgs {}
 
 #[derive(Serialize)]

@@ -44,7 +44,10 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
         return super::print_json(&description);
     }
     println!("{}", args.file.display());
-    println!("{}, {} bytes, checksum {:?}", description.format, description.file_bytes, description.integrity);
+    println!(
+        "{}, {} bytes, checksum {:?}",
+        description.format, description.file_bytes, description.integrity
+    );
     println!(
         "{} tensors, {} trainable values, {:.1} MB",
         description.tensor_count,
@@ -62,7 +65,7 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
         println!("not read: {entry}");
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["tensor", "type", "shape"]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["tensor", "type", "shape"]);
     let shown = if args.tensors { description.tensors.len() } else { 12 };
     for tensor in description.tensors.iter().take(shown) {
         table.add_row([tensor.name.clone(), format!("{:?}", tensor.dtype), format!("{:?}", tensor.shape)]);

@@ -143,14 +143,21 @@ fn cubes(
                 None => input.copy_from_slice(&cube),
                 Some(deformer) => {
                     let sample = (first + index) as u64;
-                    deformer.pair_for_sample(common.seed(), VALIDATION_EPOCH, sample, &cube, target, input, None);
+                    deformer.pair_for_sample(
+                        common.seed(),
+                        VALIDATION_EPOCH,
+                        sample,
+                        &cube,
+                        target,
+                        input,
+                        None,
+                    );
                 }
             }
         }
-        let restored =
-            restore_cubes(cx, &mut network, &input, size, args.batch_size, statistics, |count| {
-                progress.advance(count as u64);
-            })?;
+        let restored = restore_cubes(cx, &mut network, &input, size, args.batch_size, statistics, |count| {
+            progress.advance(count as u64);
+        })?;
         if deformer.is_some() {
             identity += squared(&input, &target);
             error += squared(&restored, &target);
@@ -188,8 +195,7 @@ fn whole_volume(
     let mut windows = 0;
     let restored =
         restore_volume(cx, &mut network, &scaled, canonical.size, window, statistics, |done, total| {
-            let bar =
-                progress.get_or_insert_with(|| Progress::new("restoring", total as u64, common.quiet));
+            let bar = progress.get_or_insert_with(|| Progress::new("restoring", total as u64, common.quiet));
             bar.advance(1);
             windows = done;
         })?;

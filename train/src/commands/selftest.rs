@@ -117,7 +117,7 @@ fn test(entry: &Entry, case: &dyn Runnable, contexts: &[Context]) -> Vec<Row> {
 
 fn print(report: &Report, entries: &[&Entry], every_case: bool) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     let shown = |row: &&Row| every_case || !row.passed;
     if report.results.iter().any(|row| shown(&row)) {
         table.set_header(["operation", "case", "check", "error", "allowed", ""]);
@@ -134,7 +134,7 @@ fn print(report: &Report, entries: &[&Entry], every_case: bool) {
         println!("{table}");
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["operation", "what it computes", "checks", "largest error", ""]);
     for entry in entries {
         let rows: Vec<&Row> = report.results.iter().filter(|row| row.operation == entry.name).collect();

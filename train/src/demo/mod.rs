@@ -101,7 +101,8 @@ impl Demo {
         };
         let volumes = list_volumes(&folder)?;
         if volumes.len() < 3 {
-            let cause = format!("{} volumes, but the demo needs three: to train, validate and test", volumes.len());
+            let cause =
+                format!("{} volumes, but the demo needs three: to train, validate and test", volumes.len());
             return Err(Error::file(&folder, cause));
         }
         tracing::info!("cutting cubes from {} volumes", volumes.len());
@@ -121,8 +122,8 @@ impl Demo {
 
     fn phantoms(&self) -> Result<PathBuf> {
         tracing::info!("making {PHANTOMS} phantom chest CTs");
-        let phantoms =
-            (0..PHANTOMS).map(|index| generate(&PhantomConfig::new(PHANTOM_SIZE, self.seed, index), self.threads));
+        let phantoms = (0..PHANTOMS)
+            .map(|index| generate(&PhantomConfig::new(PHANTOM_SIZE, self.seed, index), self.threads));
         let folder = self.out.join("phantoms");
         write_dataset(&folder, phantoms, &mut crate::phantom::write_volume)?;
         Ok(folder.join("imagesTr"))
@@ -179,7 +180,15 @@ impl Demo {
             let (mut target, mut input) = (vec![0.0; voxels], vec![0.0; voxels]);
             // Numbers no validation pair has.
             let sample = 1_000_000 + index as u64;
-            deformer.pair_for_sample(self.seed, VALIDATION_EPOCH, sample, &cube, &mut target, &mut input, None);
+            deformer.pair_for_sample(
+                self.seed,
+                VALIDATION_EPOCH,
+                sample,
+                &cube,
+                &mut target,
+                &mut input,
+                None,
+            );
             let output = restore_cubes(&cx, &mut network, &input, size, 1, statistics, |_| ())?;
             result.target.push(target);
             result.input.push(input);

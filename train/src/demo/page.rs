@@ -6,9 +6,7 @@ use crate::deform::{Deformer, Operation, Recipe};
 use crate::report::curves::LossCurves;
 use crate::report::html::{Bar, Command, Figure, Report, Table, Tile};
 use crate::report::metrics::read_metrics;
-use crate::report::montage::{
-    CubeView, RestorationSample, restoration_montage, volume_plane,
-};
+use crate::report::montage::{CubeView, RestorationSample, restoration_montage, volume_plane};
 use crate::report::picture::Picture;
 use crate::report::slice::{Enlargement, Orientation, Plane};
 use crate::training::{RunConfig, Summary, mean_squared_error};
@@ -50,12 +48,20 @@ pub fn write(
     report
         .add_tile(
             Tile::new("Restoration error", format!("{error:.4}"))
-                .note(format!("{identity:.4} if left deformed: {:.0} % less", 100.0 * (1.0 - error / identity)))
+                .note(format!(
+                    "{identity:.4} if left deformed: {:.0} % less",
+                    100.0 * (1.0 - error / identity)
+                ))
                 .highlighted(),
         )
         .add_tile(Tile::new("Wall time", format!("{seconds:.0} s")).note(format!("{} threads", demo.threads)))
-        .add_tile(Tile::new("Training", format!("{} steps", summary.steps)).note(format!("batch {}", config.batch_size)))
-        .add_tile(Tile::new("Parameters", thousands(summary.parameters)).note(format!("width {}", demo.width)))
+        .add_tile(
+            Tile::new("Training", format!("{} steps", summary.steps))
+                .note(format!("batch {}", config.batch_size)),
+        )
+        .add_tile(
+            Tile::new("Parameters", thousands(summary.parameters)).note(format!("width {}", demo.width)),
+        )
         .add_tile(Tile::new("Throughput", speed(summary)).note(format!("f32, {}", demo.isa)));
 
     restorations(&mut report, restored)?;
@@ -98,7 +104,11 @@ fn restorations(report: &mut Report, restored: &Restored) -> Result<()> {
         "Each row is one cube of 64×64×32 voxels in three planes. Left what the network was given, then what it made \
          of it, then the truth, then where it is wrong.",
     );
-    section.add_picture(&picture, "Restored cubes", "Axial, coronal and sagittal planes through each cube's middle.")?;
+    section.add_picture(
+        &picture,
+        "Restored cubes",
+        "Axial, coronal and sagittal planes through each cube's middle.",
+    )?;
     section.add_bars(&[
         Bar::new("left deformed", 1.0, format!("{identity:.4}")),
         Bar::new("restored", error / identity, format!("{error:.4}")).highlighted(),
@@ -181,7 +191,10 @@ fn scans(report: &mut Report, volumes: &[PathBuf]) -> Result<()> {
     let figures: Vec<Figure> =
         pictures.iter().map(|(name, picture)| Figure::new(picture, name.as_str(), "")).collect();
     report
-        .add_section("The scans", "The last two volumes: the one tested on and the one validated on, window -1100 to 300 HU.")
+        .add_section(
+            "The scans",
+            "The last two volumes: the one tested on and the one validated on, window -1100 to 300 HU.",
+        )
         .add_gallery(&figures)?;
     Ok(())
 }

@@ -88,4 +88,3 @@ pub fn write_volume(path: &Path, phantom: &Phantom, labels: bool) -> Result<()> 
     };
     write_nifti(path, &Volume::new(voxels, phantom.size, phantom.affine())?, element)
 }
-

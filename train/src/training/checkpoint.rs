@@ -66,7 +66,9 @@ pub fn resume(path: &Path, trainer: &mut Trainer, config: &RunConfig) -> Result<
     let checkpoint = read_checkpoint(path)?;
     let metadata = |key: &str| {
         let text = checkpoint.state.metadata.get(key);
-        text.ok_or_else(|| Error::file(path, format!("is not the checkpoint of a run: no {key} in its metadata")))
+        text.ok_or_else(|| {
+            Error::file(path, format!("is not the checkpoint of a run: no {key} in its metadata"))
+        })
     };
     let saved: serde_json::Value =
         serde_json::from_str(metadata(CONFIG_KEY)?).map_err(|error| Error::file(path, error))?;
@@ -124,7 +126,6 @@ pub fn load_weights(path: &Path, network: &mut UNet3d) -> Result<()> {
     tracing::info!("{}: {values} parameters loaded", path.display());
     Ok(())
 }
-
 
 fn first_difference(path: &str, saved: &serde_json::Value, present: &serde_json::Value) -> Option<String> {
     if let (Some(saved), Some(present)) = (saved.as_object(), present.as_object()) {

@@ -220,12 +220,7 @@ impl RunConfig {
             threads: 0,
             loader_threads: 0,
             weights: None,
-            data: Data {
-                cubes: Vec::new(),
-                valid: Vec::new(),
-                volumes: None,
-                ..self.data.clone()
-            },
+            data: Data { cubes: Vec::new(), valid: Vec::new(), volumes: None, ..self.data.clone() },
             ..self.clone()
         }
     }

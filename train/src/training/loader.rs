@@ -144,7 +144,8 @@ impl Shared {
             drop(state);
             // A panic here must reach the trainer as an error, not leave it waiting.
             let made = catch_unwind(AssertUnwindSafe(|| self.make(step, &mut deformer, &mut cube)));
-            let made = made.unwrap_or_else(|_| Err(Error::Work(format!("loader thread failed at step {step}"))));
+            let made =
+                made.unwrap_or_else(|_| Err(Error::Work(format!("loader thread failed at step {step}"))));
             lock(&self.state).ready.insert(step, made);
             self.made.notify_all();
         }
@@ -155,7 +156,8 @@ impl Shared {
         let samples = plan.batch(step);
         let [rows, cols, deps] = source.size();
         let shape = [samples.len(), rows, cols, deps, 1];
-        let tensor = || Tensor::unspecified(shape, DType::F32).map_err(|error| Error::Work(error.to_string()));
+        let tensor =
+            || Tensor::unspecified(shape, DType::F32).map_err(|error| Error::Work(error.to_string()));
         let memory = |error: genesis_tensor::Error| Error::Work(error.to_string());
         let (mut input, mut target) = (tensor()?, tensor()?);
         let mut mask = if recipe.loss_in_holes { Some(tensor()?) } else { None };

@@ -73,7 +73,8 @@ impl Plan {
         let (epoch, within) = (self.epoch(step), step % self.steps_per_epoch());
         let first = within as usize * self.batch_size;
         let numbered = |cubes: &[usize], epoch: u64| {
-            let key = |(index, &cube): (usize, &usize)| Sample { cube, epoch, sample: (first + index) as u64 };
+            let key =
+                |(index, &cube): (usize, &usize)| Sample { cube, epoch, sample: (first + index) as u64 };
             cubes.iter().enumerate().map(key).collect()
         };
         match self.kind {

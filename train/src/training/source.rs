@@ -119,7 +119,8 @@ pub(crate) mod tests {
         /// Cube `n` is a ramp that depends on `n`.
         pub fn ramps(count: usize, size: [usize; 3]) -> Self {
             let voxels: usize = size.iter().product();
-            let cube = |n: usize| (0..voxels).map(|v| ((v * (n + 1)) % voxels) as f32 / voxels as f32).collect();
+            let cube =
+                |n: usize| (0..voxels).map(|v| ((v * (n + 1)) % voxels) as f32 / voxels as f32).collect();
             Self { cubes: (0..count).map(cube).collect(), size, broken: None }
         }
     }

@@ -7,7 +7,7 @@ use genesis_autograd::{Gradients, Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::activation::Activation;
 use genesis_kernels::ops::loss::Loss;
-use genesis_kernels::ops::optimizer::{Optimizer, Schedule, clip_gradients};
+use genesis_kernels::ops::optimizer::{Moments, Optimizer, Schedule, clip_gradients};
 use genesis_model::{Statistics, UNet3d};
 use genesis_tensor::Tensor;
 
@@ -45,9 +45,8 @@ pub struct Trainer {
     gradients: Gradients,
     optimizer: Optimizer,
     schedule: Schedule,
-    base_rate: f64,
+    base_rate: f32,
     clip_norm: f64,
-    steps_per_epoch: u64,
 }
 
 impl Trainer {
@@ -70,21 +69,23 @@ impl Trainer {
             step: 0,
             gradients,
             optimizer,
-            schedule: schedule(&config.schedule, config, steps_per_epoch),
-            base_rate: config.optimizer.learning_rate,
+            schedule: schedule(config, steps_per_epoch),
+            base_rate: config.optimizer.learning_rate as f32,
             clip_norm: config.optimizer.clip_norm,
-            steps_per_epoch,
         })
     }
 
     /// The learning rate of the next step.
     pub fn learning_rate(&self) -> f32 {
-        self.schedule.rate(self.base_rate, self.step, self.steps_per_epoch) as f32
+        self.schedule.rate(self.base_rate, self.step)
     }
 
     /// Names of the optimiser's state buffers, as in PyTorch's optimisers.
     pub fn state_names(&self) -> &'static [&'static str] {
-        self.optimizer.state_names()
+        match self.optimizer {
+            Optimizer::Sgd { .. } => &["momentum_buffer"],
+            Optimizer::Adam(_) | Optimizer::AdamW(_) => &["exp_avg", "exp_avg_sq"],
+        }
     }
 
     /// One step: forward, loss, backward, update.
@@ -155,7 +156,8 @@ impl Trainer {
             identity += batch.identity.0;
             voxels += count;
             let length: usize = restored.shape().dims()[1..].iter().product();
-            let pairs = restored.as_slice().chunks_exact(length).zip(batch.target.as_slice().chunks_exact(length));
+            let pairs =
+                restored.as_slice().chunks_exact(length).zip(batch.target.as_slice().chunks_exact(length));
             for (restored, target) in pairs {
                 spread += deviation(restored) / deviation(target).max(1e-6);
                 cubes += 1.0;
@@ -191,21 +193,36 @@ fn work(error: impl ToString) -> Error {
 
 fn optimizer(config: &OptimizerConfig) -> Result<Optimizer> {
     let weight_decay = config.weight_decay as f32;
-    match config.name.as_str() {
-        "sgd" => Ok(Optimizer::Sgd {
+    let moments = Moments { weight_decay, ..Moments::default() };
+    let optimizer = match config.name.as_str() {
+        "sgd" => Optimizer::Sgd {
             momentum: config.momentum as f32,
             dampening: 0.0,
             weight_decay,
             nesterov: config.nesterov,
-        }),
-        "adam" => Ok(Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }),
-        "adamw" => Ok(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }),
-        other => Err(Error::Usage(format!("unknown optimizer '{other}'"))),
-    }
+        },
+        "adam" => Optimizer::Adam(moments),
+        "adamw" => Optimizer::AdamW(moments),
+        other => return Err(Error::Usage(format!("unknown optimizer '{other}'"))),
+    };
+    optimizer.validate().map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(optimizer)
 }
 
-fn schedule(schedule: &ScheduleConfig, config: &RunConfig, steps_per_epoch: u64) -> Schedule {
-    let total = if config.steps > 0 { config.steps } else { config.epochs * steps_per_epoch };
-    let _ = (total, schedule);
-    todo!()
+/// The schedule in steps.
+fn schedule(config: &RunConfig, steps_per_epoch: u64) -> Schedule {
+    let ScheduleConfig { name, every_epochs, factor, warm_up_steps } = &config.schedule;
+    let whole = config.epochs.saturating_mul(steps_per_epoch);
+    let length = if config.steps > 0 { config.steps.min(whole) } else { whole };
+    let then = match name.as_str() {
+        "step" => {
+            Schedule::Step { every: every_epochs.saturating_mul(steps_per_epoch), factor: *factor as f32 }
+        }
+        "cosine" => Schedule::Cosine { length: length.saturating_sub(*warm_up_steps), floor: 0.0 },
+        _ => Schedule::Constant,
+    };
+    match warm_up_steps {
+        0 => then,
+        &length => Schedule::WarmUp { length, then: Box::new(then) },
+    }
 }

@@ -5,11 +5,8 @@ use crate::case::{Case, Input, Runnable};
 
 fn inputs(shape: [usize; 5], statistics: Statistics) -> Vec<Input> {
     let channels = [shape[4]];
-    let mut inputs = vec![
-        Input::normal(shape),
-        Input::uniform(channels, 0.5, 1.5),
-        Input::uniform(channels, -0.5, 0.5),
-    ];
+    let mut inputs =
+        vec![Input::normal(shape), Input::uniform(channels, 0.5, 1.5), Input::uniform(channels, -0.5, 0.5)];
     if statistics == Statistics::Running {
         inputs.push(Input::uniform(channels, -0.5, 0.5).fixed());
         inputs.push(Input::uniform(channels, 0.5, 2.0).fixed());

@@ -115,12 +115,7 @@ pub fn gradient_sums(cx: &Context, activation: Fused, saved: &SavedBatchNorm, dy
 }
 
 #[inline(always)]
-fn sum(
-    cx: &Context,
-    saved: &SavedBatchNorm,
-    dy: &Tensor,
-    gradient: impl Fn(f32, f32) -> f32 + Sync,
-) -> Sums {
+fn sum(cx: &Context, saved: &SavedBatchNorm, dy: &Tensor, gradient: impl Fn(f32, f32) -> f32 + Sync) -> Sums {
     let channels = saved.x.shape().channels();
     let lanes = Lanes::new(channels);
     let affine = Affine::new(&lanes, saved);
@@ -226,9 +221,8 @@ impl Coefficients {
         let slope = |c: usize| -scale(c) * f64::from(inverse[c]) * sums.gamma[c] / count;
         Self {
             slope: lanes.tile(|c| slope(c) as f32),
-            offset: lanes.tile(|c| {
-                (-scale(c) * sums.beta[c] / count - slope(c) * f64::from(remainder[c])) as f32
-            }),
+            offset: lanes
+                .tile(|c| (-scale(c) * sums.beta[c] / count - slope(c) * f64::from(remainder[c])) as f32),
         }
     }
 }

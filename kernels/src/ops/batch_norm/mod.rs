@@ -115,15 +115,7 @@ impl SavedBatchNorm {
 
 impl Saved for SavedBatchNorm {
     fn tensors(&self) -> Vec<&Tensor> {
-        vec![
-            &self.x,
-            &self.gamma,
-            &self.beta,
-            &self.mean,
-            &self.variance,
-            &self.remainder,
-            &self.inverse,
-        ]
+        vec![&self.x, &self.gamma, &self.beta, &self.mean, &self.variance, &self.remainder, &self.inverse]
     }
 }
 

@@ -72,7 +72,8 @@ pub fn mean_and_variance(cx: &Context, x: &[f32], channels: usize) -> (Vec<f64>,
     });
     let count = (x.len() / channels.max(1)) as f64;
     let weights = (0..).map(|index| lanes.slice(x, index).len() as f64 / channels as f64);
-    let pieces: Vec<(f64, &[f64])> = weights.zip(partial.chunks_exact(2 * channels.max(1))).map(|(w, p)| (w, p)).collect();
+    let pieces: Vec<(f64, &[f64])> =
+        weights.zip(partial.chunks_exact(2 * channels.max(1))).map(|(w, p)| (w, p)).collect();
     let mut mean = vec![0.0; channels];
     let mut variance = vec![0.0; channels];
     for (weight, piece) in &pieces {

@@ -61,9 +61,7 @@ pub fn backward(op: &BatchNorm, inputs: &[Array], dy: &Array) -> Vec<Option<Arra
         let c = i % channels;
         let scale = inputs[1].values[c] / (variance[c] + f64::from(op.epsilon)).sqrt();
         let through_statistics = match op.statistics {
-            Statistics::Batch => {
-                d_beta.values[c] / count + normalised.values[i] * d_gamma.values[c] / count
-            }
+            Statistics::Batch => d_beta.values[c] / count + normalised.values[i] * d_gamma.values[c] / count,
             Statistics::Running => 0.0,
         };
         dx.values[i] = scale * (g.values[i] - through_statistics);

@@ -1,8 +1,8 @@
 //! The definition, in f64.
 
 use super::MaxPool3d;
-use crate::op::Operation;
 use crate::Array;
+use crate::op::Operation;
 
 /// For every output element the position in x of its maximum.
 fn winners(op: &MaxPool3d, x: &Array) -> Option<(Array, Vec<usize>)> {
