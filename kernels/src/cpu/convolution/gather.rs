@@ -197,6 +197,8 @@ impl Gather<'_> {
                 }
             }
         }
+        // Neighbouring tasks read the same voxels for different classes.
+        ranges.sort_by_key(|(class, voxels)| (voxels.start, *class));
         let blocks = self.output_channels.div_ceil(kernel.lanes);
         let groups = TASKS.div_ceil(ranges.len().max(1)).min(blocks);
         let length = blocks.div_ceil(groups);
@@ -241,6 +243,7 @@ impl Tiles {
             list: Vec::with_capacity(tiles),
             taps: Vec::with_capacity(tiles * tap_count * (1 + size)),
         };
+        let mut columns: Vec<[i32; MOST_TILE]> = Vec::with_capacity(w.taps.len());
         for first in task.voxels.clone().step_by(size) {
             let count = size.min(task.voxels.end - first);
             let mut positions = [[0usize; 4]; MOST_TILE];
@@ -257,6 +260,11 @@ impl Tiles {
             }
             let first_tap = all.taps.len();
             let mut listed = 0;
+            columns.clear();
+            for tap in &w.taps {
+                let reads = |m: usize| if m < count { tap.reads[positions[m][3]] } else { OUTSIDE };
+                columns.push(std::array::from_fn::<i32, MOST_TILE, _>(reads));
+            }
             for td in &d.taps {
                 for th in &h.taps {
                     let mut rows = [OUTSIDE; MOST_TILE];
@@ -268,20 +276,13 @@ impl Tiles {
                             rows[m] = (row * gather.input[2]) as i32;
                         }
                     }
-                    for tw in &w.taps {
-                        let start = all.taps.len();
-                        let tap = (td.position * gather.kernel[1] + th.position) * gather.kernel[2];
-                        all.taps.push((tap + tw.position) as i32);
-                        let mut any = false;
-                        for m in 0..size {
-                            let read = if m < count { rows[m] + tw.reads[positions[m][3]] } else { OUTSIDE };
-                            any |= read >= 0;
-                            all.taps.push(read);
-                        }
-                        if any {
+                    let tap = (td.position * gather.kernel[1] + th.position) * gather.kernel[2];
+                    for (tw, column) in w.taps.iter().zip(&columns) {
+                        let reads: [i32; MOST_TILE] = std::array::from_fn(|m| rows[m] + column[m]);
+                        if reads.iter().any(|&read| read >= 0) {
+                            all.taps.push((tap + tw.position) as i32);
+                            all.taps.extend_from_slice(&reads[..size]);
                             listed += 1;
-                        } else {
-                            all.taps.truncate(start);
                         }
                     }
                 }

@@ -121,31 +121,24 @@ unsafe fn gather<V: Vector, const MR: usize, const NV: usize>(tile: &Tile) {
         }
         for tap in 0..tile.tap_count {
             let entry = tile.taps.add(tap * (1 + MR));
-            let reads: [*const f32; MR] = std::array::from_fn(|m| {
+            let mut reads = [tile.zeros; MR];
+            for m in 0..MR {
                 let voxel = *entry.add(1 + m);
-                let inside = tile.source.wrapping_add((voxel as usize).wrapping_mul(tile.source_pitch));
-                if voxel < 0 { tile.zeros } else { inside }
-            });
-            let mut weights = tile.panel.add(*entry as usize * tile.channels * lanes);
-            let step = |sums: &mut [[V; NV]; MR], weights: *const f32, channel: usize| {
-                let weight: [V; NV] = std::array::from_fn(|v| V::load(weights.add(v * V::LANES)));
-                for m in 0..MR {
-                    let value = V::splat(*reads[m].add(channel));
-                    for v in 0..NV {
-                        sums[m][v] = value.mul_add(weight[v], sums[m][v]);
-                    }
+                if voxel >= 0 {
+                    reads[m] = tile.source.add(voxel as usize * tile.source_pitch);
                 }
-            };
+            }
+            let mut weights = tile.panel.add(*entry as usize * tile.channels * lanes);
             let mut channel = 0;
             while channel + 4 <= tile.channels {
                 for unrolled in 0..4 {
-                    step(&mut sums, weights.add(unrolled * lanes), channel + unrolled);
+                    add_products(&mut sums, &reads, channel + unrolled, weights.add(unrolled * lanes));
                 }
                 weights = weights.add(4 * lanes);
                 channel += 4;
             }
             while channel < tile.channels {
-                step(&mut sums, weights, channel);
+                add_products(&mut sums, &reads, channel, weights);
                 weights = weights.add(lanes);
                 channel += 1;
             }
@@ -158,6 +151,33 @@ unsafe fn gather<V: Vector, const MR: usize, const NV: usize>(tile: &Tile) {
                     let offset = (v * V::LANES).min(tile.lanes);
                     sums[m][v].store_first(to.add(offset), tile.lanes - offset);
                 }
+            }
+        }
+    }
+}
+
+/// Adds the products of one channel of the `MR` voxels and its `NR` weights.
+///
+/// # Safety
+/// Each read is valid at `channel`, `weights` for `NR` values, and the machine has the instruction
+/// set.
+#[inline(always)]
+unsafe fn add_products<V: Vector, const MR: usize, const NV: usize>(
+    sums: &mut [[V; NV]; MR],
+    reads: &[*const f32; MR],
+    channel: usize,
+    weights: *const f32,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut weight = [V::splat(0.0); NV];
+        for v in 0..NV {
+            weight[v] = V::load(weights.add(v * V::LANES));
+        }
+        for m in 0..MR {
+            let value = V::splat(*reads[m].add(channel));
+            for v in 0..NV {
+                sums[m][v] = value.mul_add(weight[v], sums[m][v]);
             }
         }
     }

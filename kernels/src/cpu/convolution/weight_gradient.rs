@@ -14,10 +14,10 @@ use std::ops::Range;
 
 /// Output voxels whose gradients are packed at a time: 16 KB in blocks of 32 channels.
 const CHUNK_VOXELS: usize = 128;
-/// Input channels a task handles: their sums for 27 taps and 32 lanes fill half of the L2 cache.
-const TASK_INPUTS: usize = 128;
-/// Output channels a task handles; its packed input serves all of them.
-const TASK_OUTPUTS: usize = 64;
+/// Input channels a task handles.
+const TASK_INPUTS: usize = 64;
+/// Bytes of a task's sums, half of a core's L2 cache: this many output channels share packed input.
+const TASK_BYTES: usize = 512 << 10;
 /// Tasks wanted, so that many threads share them evenly.
 const TASKS: usize = 48;
 /// Values that the sums of all parts may take.
@@ -65,10 +65,10 @@ pub(crate) fn weight_gradient(
     let job = WeightGradient { geometry, input, inputs, gradient, outputs, kernel, chunk };
 
     let (input_blocks, output_blocks) = (inputs.div_ceil(kernel.rows), outputs.div_ceil(kernel.lanes));
-    let input_group = (TASK_INPUTS / kernel.rows).min(input_blocks);
-    let output_group = (TASK_OUTPUTS / kernel.lanes).min(output_blocks);
-    let groups = [input_blocks.div_ceil(input_group), output_blocks.div_ceil(output_group)];
     let size = kernel.rows * kernel.lanes * geometry.taps();
+    let input_group = (TASK_INPUTS / kernel.rows).min(input_blocks);
+    let output_group = (TASK_BYTES / (4 * input_group * size)).clamp(1, output_blocks);
+    let groups = [input_blocks.div_ceil(input_group), output_blocks.div_ceil(output_group)];
     let all = input_blocks * output_blocks * size;
     let rows = geometry.batch * geometry.result[0] * geometry.result[1];
     let chunks = rows.div_ceil(chunk);
@@ -177,14 +177,41 @@ impl WeightGradient<'_> {
         let (lanes, width) = (self.kernel.lanes, self.geometry.result[2]);
         packed.resize(blocks.len() * rows.len() * width * lanes, 0.0);
         let voxels = &self.gradient[rows.start * width * self.outputs..rows.end * width * self.outputs];
-        for (block, packed) in blocks.zip(packed.chunks_exact_mut(rows.len() * width * lanes)) {
-            let first = block * lanes;
-            let count = (self.outputs - first).min(lanes);
-            for (to, voxel) in packed.chunks_exact_mut(lanes).zip(voxels.chunks_exact(self.outputs)) {
-                to[..count].copy_from_slice(&voxel[first..first + count]);
-                to[count..].fill(0.0);
+        let block_size = rows.len() * width * lanes;
+        for (place, voxel) in voxels.chunks_exact(self.outputs).enumerate() {
+            for (index, block) in blocks.clone().enumerate() {
+                let to = &mut packed[index * block_size + place * lanes..][..lanes];
+                copy_channels(to, &voxel[block * lanes..self.outputs.min((block + 1) * lanes)]);
             }
         }
+    }
+}
+
+/// Copies a voxel's channels and fills up with zeros. Whole blocks are copied by their size, known
+/// to the compiler: the general copy costs several times as much on so few values.
+#[inline(always)]
+fn copy_channels(to: &mut [f32], from: &[f32]) {
+    #[inline(always)]
+    fn whole<const N: usize>(to: &mut [f32], from: &[f32]) -> bool {
+        match (<&mut [f32; N]>::try_from(to), <&[f32; N]>::try_from(from)) {
+            (Ok(to), Ok(from)) => {
+                *to = *from;
+                true
+            }
+            _ => false,
+        }
+    }
+    let copied = match to.len() {
+        4 => whole::<4>(to, from),
+        6 => whole::<6>(to, from),
+        8 => whole::<8>(to, from),
+        16 => whole::<16>(to, from),
+        32 => whole::<32>(to, from),
+        _ => false,
+    };
+    if !copied {
+        to[..from.len()].copy_from_slice(from);
+        to[from.len()..].fill(0.0);
     }
 }
 
@@ -250,17 +277,19 @@ impl PackedInput {
         self.block_size = self.rows.len() * self.width * lanes;
         self.values.resize(blocks.len() * self.block_size, 0.0);
         let (extent, low) = (geometry.image[2], geometry.low[2]);
-        for (index, block) in blocks.enumerate() {
-            let first = block * lanes;
-            let count = (job.inputs - first).min(lanes);
-            let packed = &mut self.values[index * self.block_size..][..self.block_size];
-            for (packed, &row) in packed.chunks_exact_mut(self.width * lanes).zip(&self.rows) {
-                let voxels = &job.input[row * extent * job.inputs..][..extent * job.inputs];
-                for (w, to) in packed.chunks_exact_mut(lanes).enumerate() {
-                    match w.checked_sub(low).filter(|&w| w < extent) {
-                        Some(w) => {
-                            to[..count].copy_from_slice(&voxels[w * job.inputs + first..][..count]);
-                            to[count..].fill(0.0);
+        let row_size = self.width * lanes;
+        for (place, &row) in self.rows.iter().enumerate() {
+            let voxels = &job.input[row * extent * job.inputs..][..extent * job.inputs];
+            // Voxel by voxel, not block by block: memory is then read in order.
+            for w in 0..self.width {
+                let voxel = w.checked_sub(low).filter(|&w| w < extent);
+                let voxel = voxel.map(|w| &voxels[w * job.inputs..][..job.inputs]);
+                for (index, block) in blocks.clone().enumerate() {
+                    let at = index * self.block_size + place * row_size + w * lanes;
+                    let to = &mut self.values[at..at + lanes];
+                    match voxel {
+                        Some(voxel) => {
+                            copy_channels(to, &voxel[block * lanes..job.inputs.min((block + 1) * lanes)]);
                         }
                         None => to.fill(0.0),
                     }

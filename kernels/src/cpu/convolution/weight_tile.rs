@@ -87,37 +87,56 @@ unsafe fn accumulate<V: Vector, const MR: usize, const NV: usize>(tile: &WeightT
     // SAFETY: the tile's documentation: a row has `voxels` voxels of `NR` gradients, its input
     // voxels are `input_step` apart and have `MR` values each, and there are `MR · NR` sums.
     unsafe {
-        let mut sums: [[V; NV]; MR] = std::array::from_fn(|m| {
-            std::array::from_fn(|v| V::load(tile.sums.add(m * lanes + v * V::LANES)))
-        });
+        let mut sums = [[V::splat(0.0); NV]; MR];
+        for m in 0..MR {
+            for v in 0..NV {
+                sums[m][v] = V::load(tile.sums.add(m * lanes + v * V::LANES));
+            }
+        }
         for row in 0..tile.row_count {
             let [input, gradient] = *tile.rows.add(row);
             let mut input = tile.input.add(input as usize);
             let mut gradient = tile.gradient.add(gradient as usize);
-            let step = |sums: &mut [[V; NV]; MR], input: *const f32, gradient: *const f32| {
-                let values: [V; NV] = std::array::from_fn(|v| V::load(gradient.add(v * V::LANES)));
-                for m in 0..MR {
-                    let factor = V::splat(*input.add(m));
-                    for v in 0..NV {
-                        sums[m][v] = factor.mul_add(values[v], sums[m][v]);
-                    }
-                }
-            };
             let mut left = tile.voxels;
             while left >= 2 {
-                step(&mut sums, input, gradient);
-                step(&mut sums, input.add(tile.input_step), gradient.add(lanes));
+                add_products(&mut sums, input, gradient);
+                add_products(&mut sums, input.add(tile.input_step), gradient.add(lanes));
                 input = input.wrapping_add(2 * tile.input_step);
                 gradient = gradient.add(2 * lanes);
                 left -= 2;
             }
             if left > 0 {
-                step(&mut sums, input, gradient);
+                add_products(&mut sums, input, gradient);
             }
         }
         for m in 0..MR {
             for v in 0..NV {
                 sums[m][v].store(tile.sums.add(m * lanes + v * V::LANES));
+            }
+        }
+    }
+}
+
+/// Adds the products of one voxel's `MR` inputs and `NR` gradients.
+///
+/// # Safety
+/// Both pointers are valid for as many values, and the machine has the instruction set.
+#[inline(always)]
+unsafe fn add_products<V: Vector, const MR: usize, const NV: usize>(
+    sums: &mut [[V; NV]; MR],
+    input: *const f32,
+    gradient: *const f32,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut values = [V::splat(0.0); NV];
+        for v in 0..NV {
+            values[v] = V::load(gradient.add(v * V::LANES));
+        }
+        for m in 0..MR {
+            let factor = V::splat(*input.add(m));
+            for v in 0..NV {
+                sums[m][v] = factor.mul_add(values[v], sums[m][v]);
             }
         }
     }

@@ -43,6 +43,7 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
         case("3³ odd", same, [2, 3, 5, 7], &[5], 17),
         case("3³ odd", same, [1, 3, 2, 5], &[33], 48),
         case("3³ narrow", same, [1, 3, 4, 6], &[17], 3),
+        case("3³ many rows", same, [2, 8, 7, 9], &[3], 9),
         case("3³ rows of 4", same, [1, 2, 3, 4], &[64], 64),
         case("3³", same, [1, 1, 2, 9], &[64], 96),
         case("3³ K in segments", same, [1, 2, 2, 3], &[192], 33),
