@@ -32,4 +32,11 @@ pub use error::{Error, Result};
 /// The one list of operations.
 pub static OPS: &[op::Entry] = &[
     ops::activation::ENTRY, //
+    ops::batch_norm::ENTRY,
+    ops::concat::ENTRY,
+    ops::global_average_pool::ENTRY,
+    ops::linear::ENTRY,
+    ops::loss::ENTRY,
+    ops::max_pool3d::ENTRY,
+    ops::optimizer::ENTRY,
 ];

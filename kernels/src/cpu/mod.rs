@@ -1,9 +1,31 @@
 //! What the CPU paths of several operations share: instruction sets and reductions.
 
 mod isa;
+pub mod lanes;
+pub mod math;
+mod reduce;
 
 pub use isa::Isa;
+pub use reduce::sum_pieces;
+
+use crate::{Error, Result};
+use genesis_tensor::{DType, Tensor};
 
 /// Elements one task of an elementwise kernel handles: small enough to balance, large enough that
 /// handing it out costs nothing.
 pub const PIECE: usize = 1 << 14;
+
+/// Checks that every input of an operation is f32.
+///
+/// # Errors
+/// [`genesis_tensor::Error::DType`], naming the operation.
+pub fn require_f32(operation: &'static str, inputs: &[&Tensor]) -> Result<()> {
+    match inputs.iter().find(|input| input.dtype() != DType::F32) {
+        None => Ok(()),
+        Some(input) => Err(Error::Tensor(genesis_tensor::Error::DType {
+            operation,
+            wanted: DType::F32,
+            given: input.dtype(),
+        })),
+    }
+}

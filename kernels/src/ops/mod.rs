@@ -1,3 +1,10 @@
 //! One folder per operation.
 
 pub mod activation;
+pub mod batch_norm;
+pub mod concat;
+pub mod global_average_pool;
+pub mod linear;
+pub mod loss;
+pub mod max_pool3d;
+pub mod optimizer;

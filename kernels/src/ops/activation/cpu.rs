@@ -1,7 +1,7 @@
 //! Elementwise loops that the compiler vectorises for each instruction set.
 
 use super::Activation;
-use crate::cpu::PIECE;
+use crate::cpu::{PIECE, math, sum_pieces};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Tensor};
 
@@ -23,8 +23,8 @@ pub fn forward(cx: &Context, activation: Activation, x: &Tensor, slope: f32) -> 
         // Not `max`, which would turn a NaN into 0.
         Activation::Relu => apply(cx, out, x, |x| if x < 0.0 { 0.0 } else { x }),
         Activation::Prelu => apply(cx, out, x, |x| if x > 0.0 { x } else { slope * x }),
-        Activation::Elu => apply(cx, out, x, |x| if x > 0.0 { x } else { x.exp_m1() }),
-        Activation::Sigmoid => apply(cx, out, x, |x| 1.0 / (1.0 + (-x).exp())),
+        Activation::Elu => apply(cx, out, x, |x| if x > 0.0 { x } else { math::exp_m1_of_negative(x) }),
+        Activation::Sigmoid => apply(cx, out, x, math::sigmoid),
     }
     Ok(y)
 }
@@ -38,45 +38,30 @@ pub fn backward(
     mut dy: Tensor,
 ) -> Result<Tensor> {
     let (out, kept) = (dy.as_mut_slice()?, kept.as_slice());
-    cx.pool.run_pieces(out, PIECE, |index, out| {
-        let kept = &kept[index * PIECE..];
-        cx.isa.run(|| {
-            for (d, &k) in out.iter_mut().zip(kept) {
-                *d *= match activation {
-                    Activation::Relu => f32::from(k > 0.0),
-                    Activation::Prelu => {
-                        if k > 0.0 {
-                            1.0
-                        } else {
-                            slope
-                        }
-                    }
-                    Activation::Elu => {
-                        if k > 0.0 {
-                            1.0
-                        } else {
-                            k + 1.0
-                        }
-                    }
-                    Activation::Sigmoid => k * (1.0 - k),
-                };
-            }
-        });
-    });
+    match activation {
+        // A choice, not a product with 0 or 1: an infinite dy must not become NaN where x < 0.
+        Activation::Relu => update(cx, out, kept, |d, y| if y <= 0.0 { 0.0 } else { d }),
+        Activation::Prelu => update(cx, out, kept, |d, x| if x > 0.0 { d } else { slope * d }),
+        Activation::Elu => update(cx, out, kept, |d, y| if y > 0.0 { d } else { d * (y + 1.0) }),
+        Activation::Sigmoid => update(cx, out, kept, |d, y| d * y * (1.0 - y)),
+    }
     Ok(dy)
 }
 
-/// Gradient of PReLU's slope: the sum of x·dy where x is not positive, in fixed pieces.
+#[inline(always)]
+fn update(cx: &Context, out: &mut [f32], kept: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+    cx.pool.run_pieces(out, PIECE, |index, out| {
+        cx.isa.run(|| {
+            for (d, &k) in out.iter_mut().zip(&kept[index * PIECE..]) {
+                *d = f(*d, k);
+            }
+        });
+    });
+}
+
+/// Gradient of PReLU's slope: the sum of x·dy where x is not positive.
 pub fn slope_gradient(cx: &Context, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (x, dy) = (x.as_slice(), dy.as_slice());
-    let mut partial = vec![0.0f64; x.len().div_ceil(PIECE)];
-    cx.pool.run_pieces(&mut partial, 1, |index, sum| {
-        let range = index * PIECE..x.len().min((index + 1) * PIECE);
-        sum[0] = x[range.clone()]
-            .iter()
-            .zip(&dy[range])
-            .map(|(&x, &dy)| if x > 0.0 { 0.0 } else { f64::from(x * dy) })
-            .sum();
-    });
-    Ok(Tensor::full([1], partial.iter().sum::<f64>() as f32)?)
+    let [sum] = sum_pieces(cx, [x, dy], |[x, dy]| [if x > 0.0 { 0.0 } else { f64::from(x) * f64::from(dy) }]);
+    Ok(Tensor::full([1], sum as f32)?)
 }

@@ -13,6 +13,7 @@ mod cases;
 mod cpu;
 mod reference;
 
+use crate::cpu::require_f32;
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -64,6 +65,7 @@ impl Operation for Activation {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
+        require_f32(Self::NAME, inputs)?;
         let slope = inputs.get(1).map_or(0.0, |slope| slope.as_slice()[0]);
         let y = cpu::forward(cx, *self, inputs[0], slope)?;
         let saved = match self {

@@ -1,0 +1,129 @@
+//! Work per channel on channels-last data, whatever the number of channels.
+//!
+//! In `[.., C]` the channel of element i is i mod C. Several voxels side by side make one *row* of
+//! `width` elements, a multiple of both C and the vector length; lane j of every row belongs to channel
+//! j mod C. So a loop over rows uses full vectors for C = 1 or 17 just as for C = 64, sums are kept
+//! per lane, and only at the end of a piece are the lanes of a channel added up, in f64.
+
+use crate::Context;
+
+/// Elements in one step of the inner loops: four AVX-512 registers.
+pub const BLOCK: usize = 64;
+/// A row is at least this long, so that sums in neighbouring iterations do not wait for each other.
+const SHORTEST_ROW: usize = 256;
+/// Beyond this a row is one voxel: there are enough channels to fill vectors.
+const LONGEST_ROW: usize = 2_048;
+/// Elements of a piece, about: 128 KiB.
+const PIECE: usize = 1 << 15;
+
+/// How `[.., C]` is cut into rows and pieces. It depends on C alone, never on threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes {
+    /// C.
+    pub channels: usize,
+    /// Elements of one row: a multiple of C.
+    pub width: usize,
+    /// Elements of one piece: a multiple of `width`.
+    pub piece: usize,
+}
+
+impl Lanes {
+    /// Rows and pieces for `channels` channels (at least one).
+    pub fn new(channels: usize) -> Self {
+        let channels = channels.max(1);
+        let power_of_two = 1 << channels.trailing_zeros().min(BLOCK.trailing_zeros());
+        let multiple = channels * (BLOCK / power_of_two);
+        let width =
+            if multiple > LONGEST_ROW { channels } else { multiple * SHORTEST_ROW.div_ceil(multiple) };
+        Self { channels, width, piece: width * PIECE.div_ceil(width) }
+    }
+
+    /// A value per channel, repeated over a row.
+    pub fn tile(&self, value: impl Fn(usize) -> f32) -> Vec<f32> {
+        let one: Vec<f32> = (0..self.channels).map(value).collect();
+        one.iter().copied().cycle().take(self.width).collect()
+    }
+
+    /// Adds the lanes of each channel, in order, to `sums`.
+    pub fn fold(&self, lanes: &[f32], sums: &mut [f64]) {
+        for voxel in lanes.chunks_exact(self.channels) {
+            for (sum, &lane) in sums.iter_mut().zip(voxel) {
+                *sum += f64::from(lane);
+            }
+        }
+    }
+
+    /// The elements of piece `index` of `x`.
+    pub fn slice<'a>(&self, x: &'a [f32], index: usize) -> &'a [f32] {
+        &x[index * self.piece..x.len().min((index + 1) * self.piece)]
+    }
+}
+
+/// Adds `row` to `sums`, lane by lane.
+#[inline(always)]
+pub fn add_row(sums: &mut [f32], row: &[f32]) {
+    let (sums, sums_rest) = sums[..row.len()].as_chunks_mut::<BLOCK>();
+    let (row, row_rest) = row.as_chunks::<BLOCK>();
+    for (sums, row) in sums.iter_mut().zip(row) {
+        for i in 0..BLOCK {
+            sums[i] += row[i];
+        }
+    }
+    for (sum, value) in sums_rest.iter_mut().zip(row_rest) {
+        *sum += value;
+    }
+}
+
+/// Sums of `x`, laid out `[.., C]`, per channel: f32 lanes within a piece, f64 beyond.
+pub fn channel_sums(cx: &Context, x: &[f32], channels: usize) -> Vec<f64> {
+    let lanes = Lanes::new(channels);
+    let mut partial = vec![0.0f64; x.len().div_ceil(lanes.piece) * channels];
+    cx.pool.run_pieces(&mut partial, channels, |index, partial| {
+        let mut sums = vec![0.0; lanes.width];
+        cx.isa.run(|| {
+            for row in lanes.slice(x, index).chunks(lanes.width) {
+                add_row(&mut sums, row);
+            }
+        });
+        lanes.fold(&sums, partial);
+    });
+    let mut total = vec![0.0; channels];
+    for piece in partial.chunks_exact(channels.max(1)) {
+        for (total, sum) in total.iter_mut().zip(piece) {
+            *total += sum;
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_hold_whole_voxels_and_whole_blocks() {
+        for channels in 1..700 {
+            let lanes = Lanes::new(channels);
+            assert_eq!(lanes.width % channels, 0);
+            assert_eq!(lanes.piece % lanes.width, 0);
+            assert!(lanes.width % BLOCK == 0 || lanes.width == channels, "{lanes:?}");
+            assert!(lanes.piece >= PIECE && lanes.piece < PIECE + lanes.width);
+        }
+        assert_eq!(Lanes::new(1).width, 256);
+        assert_eq!(Lanes::new(17).width, 1_088);
+        assert_eq!(Lanes::new(512).width, 512);
+    }
+
+    #[test]
+    fn channel_sums_are_per_channel_over_piece_borders() {
+        let cx = Context::new(2);
+        for channels in [1, 3, 17, 64, 100, 2_051] {
+            let voxels = 70_000 / channels + 3;
+            let x: Vec<f32> = (0..voxels * channels).map(|i| (i % channels + 1) as f32).collect();
+            let sums = channel_sums(&cx, &x, channels);
+            let wanted: Vec<f64> = (0..channels).map(|c| ((c + 1) * voxels) as f64).collect();
+            assert_eq!(sums, wanted);
+        }
+        assert_eq!(channel_sums(&cx, &[], 2), [0.0, 0.0]);
+    }
+}

@@ -1,0 +1,97 @@
+//! Mean and variance per channel in one pass over memory.
+//!
+//! Sums of squares lose their digits when the mean is large beside σ, so each piece first takes the
+//! mean s of its leading eighth and sums x - s and (x - s)². That s cannot be far off: with a share
+//! q of the piece's values in it, (s - μ)² ≤ σ²·(1 - q)/q, for any data; so the subtraction
+//! Σ(x - s)² - m(s - μ)² costs at most a factor 1/q = 8 in precision. Pieces are then joined in f64
+//! (Chan, Golub and LeVeque, 1983).
+
+use crate::Context;
+use crate::cpu::lanes::{BLOCK, Lanes, add_row};
+
+/// Adds x - s and its square, lane by lane.
+#[inline(always)]
+fn add_deviations(row: &[f32], shift: &[f32], first: &mut [f32], second: &mut [f32]) {
+    let n = row.len();
+    let (row, row_rest) = row.as_chunks::<BLOCK>();
+    let (shift, shift_rest) = shift[..n].as_chunks::<BLOCK>();
+    let (first, first_rest) = first[..n].as_chunks_mut::<BLOCK>();
+    let (second, second_rest) = second[..n].as_chunks_mut::<BLOCK>();
+    for (((row, shift), first), second) in row.iter().zip(shift).zip(first).zip(second) {
+        for i in 0..BLOCK {
+            let deviation = row[i] - shift[i];
+            first[i] += deviation;
+            second[i] += deviation * deviation;
+        }
+    }
+    for i in 0..row_rest.len() {
+        let deviation = row_rest[i] - shift_rest[i];
+        first_rest[i] += deviation;
+        second_rest[i] += deviation * deviation;
+    }
+}
+
+/// Mean and sum of squared deviations of one piece, per channel.
+fn piece(cx: &Context, lanes: &Lanes, x: &[f32], mean: &mut [f64], squares: &mut [f64]) {
+    let channels = lanes.channels;
+    let voxels = x.len() / channels;
+    let head = voxels.div_ceil(8);
+    let mut first = vec![0.0; lanes.width];
+    cx.isa.run(|| {
+        for row in x[..head * channels].chunks(lanes.width) {
+            add_row(&mut first, row);
+        }
+    });
+    lanes.fold(&first, mean);
+    let shift = lanes.tile(|c| (mean[c] / head as f64) as f32);
+
+    first.fill(0.0);
+    let mut second = vec![0.0; lanes.width];
+    cx.isa.run(|| {
+        for row in x.chunks(lanes.width) {
+            add_deviations(row, &shift, &mut first, &mut second);
+        }
+    });
+    mean.fill(0.0);
+    lanes.fold(&first, mean);
+    lanes.fold(&second, squares);
+    for c in 0..channels {
+        let sum = mean[c];
+        squares[c] -= sum * sum / voxels as f64;
+        mean[c] = f64::from(shift[c]) + sum / voxels as f64;
+    }
+}
+
+/// Mean and biased variance of each channel of `x`, laid out `[.., C]`.
+pub fn mean_and_variance(cx: &Context, x: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
+    let lanes = Lanes::new(channels);
+    let mut partial = vec![0.0f64; x.len().div_ceil(lanes.piece) * 2 * channels];
+    cx.pool.run_pieces(&mut partial, 2 * channels, |index, partial| {
+        let (mean, squares) = partial.split_at_mut(channels);
+        piece(cx, &lanes, lanes.slice(x, index), mean, squares);
+    });
+    let count = (x.len() / channels.max(1)) as f64;
+    let weights = (0..).map(|index| lanes.slice(x, index).len() as f64 / channels as f64);
+    let pieces: Vec<(f64, &[f64])> =
+        weights.zip(partial.chunks_exact(2 * channels.max(1))).map(|(w, p)| (w, p)).collect();
+    let mut mean = vec![0.0; channels];
+    let mut variance = vec![0.0; channels];
+    for (weight, piece) in &pieces {
+        for c in 0..channels {
+            mean[c] += weight / count * piece[c];
+        }
+    }
+    for (weight, piece) in &pieces {
+        for c in 0..channels {
+            let offset = piece[c] - mean[c];
+            variance[c] += (piece[channels + c] + weight * offset * offset) / count;
+        }
+    }
+    // Rounding can leave a tiny negative variance; a NaN stays.
+    for value in &mut variance {
+        if *value < 0.0 {
+            *value = 0.0;
+        }
+    }
+    (mean, variance)
+}

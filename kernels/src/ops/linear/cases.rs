@@ -1,0 +1,18 @@
+//! What tests and benches run.
+
+use super::Linear;
+use crate::case::{Case, Input, Runnable};
+
+pub fn all() -> Vec<Box<dyn Runnable>> {
+    [[1, 1, 1], [1, 3, 2], [2, 17, 5], [6, 33, 64], [5, 200, 3], [3, 512, 1_024], [7, 131, 257]]
+        .into_iter()
+        .map(|[samples, features, outputs]| {
+            let inputs = vec![
+                Input::normal([samples, features]),
+                Input::normal([outputs, features]),
+                Input::normal([outputs]),
+            ];
+            Case::boxed(format!("{samples} x {features} to {outputs}"), Linear, inputs)
+        })
+        .collect()
+}

@@ -1,0 +1,99 @@
+//! Dot products and scaled sums of rows, vectorised over features.
+
+use crate::cpu::lanes::channel_sums;
+use crate::{Context, Result};
+use genesis_tensor::{DType, Shape, Tensor};
+
+/// Sums kept side by side in a dot product.
+const LANES: usize = 32;
+/// Features that one task of the input's gradient handles.
+const FEATURES: usize = 128;
+
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    (lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>() + rest) as f32
+}
+
+/// to += factor · from
+#[inline(always)]
+fn add_scaled(to: &mut [f32], factor: f32, from: &[f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += factor * from;
+    }
+}
+
+pub fn forward(cx: &Context, x: &Tensor, weight: &Tensor, bias: &Tensor, output: Shape) -> Result<Tensor> {
+    let mut y = Tensor::unspecified(output, DType::F32)?;
+    let (samples, outputs, features) = (output[0], output[1], x.shape()[1]);
+    let (x, weight, bias) = (x.as_slice(), weight.as_slice(), bias.as_slice());
+    // One task per output feature, all samples: a row of the weight is read once.
+    let mut transposed = vec![0.0f32; output.elements()];
+    cx.pool.run_pieces(&mut transposed, samples, |o, column| {
+        let row = &weight[o * features..(o + 1) * features];
+        cx.isa.run(|| {
+            for (n, y) in column.iter_mut().enumerate() {
+                *y = dot(&x[n * features..(n + 1) * features], row) + bias[o];
+            }
+        });
+    });
+    let y_values = y.as_mut_slice()?;
+    for n in 0..samples {
+        for o in 0..outputs {
+            y_values[n * outputs + o] = transposed[o * samples + n];
+        }
+    }
+    Ok(y)
+}
+
+pub fn input_gradient(cx: &Context, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let (samples, outputs, features) = (dy.shape()[0], dy.shape()[1], weight.shape()[1]);
+    let mut dx = Tensor::unspecified([samples, features], DType::F32)?;
+    let (weight, dy) = (weight.as_slice(), dy.as_slice());
+    // Tasks are blocks of features of one sample; the vector of rows hands them out.
+    let mut blocks: Vec<(usize, usize, &mut [f32])> = Vec::new();
+    for (n, row) in dx.as_mut_slice()?.chunks_mut(features.max(1)).enumerate() {
+        let parts = row.chunks_mut(FEATURES).enumerate();
+        blocks.extend(parts.map(|(block, part)| (n, block * FEATURES, part)));
+    }
+    cx.pool.run_pieces(&mut blocks, 1, |_, block| {
+        let (n, start, dx) = &mut block[0];
+        let dy = &dy[*n * outputs..(*n + 1) * outputs];
+        cx.isa.run(|| {
+            dx.fill(0.0);
+            for (o, &dy) in dy.iter().enumerate() {
+                add_scaled(dx, dy, &weight[o * features + *start..][..dx.len()]);
+            }
+        });
+    });
+    Ok(dx)
+}
+
+pub fn weight_gradient(cx: &Context, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let (outputs, features) = (dy.shape()[1], x.shape()[1]);
+    let mut dw = Tensor::unspecified([outputs, features], DType::F32)?;
+    let (x, dy) = (x.as_slice(), dy.as_slice());
+    cx.pool.run_pieces(dw.as_mut_slice()?, features, |o, row| {
+        cx.isa.run(|| {
+            row.fill(0.0);
+            for (n, x) in x.chunks_exact(features).enumerate() {
+                add_scaled(row, dy[n * outputs + o], x);
+            }
+        });
+    });
+    Ok(dw)
+}
+
+pub fn bias_gradient(cx: &Context, dy: &Tensor) -> Result<Tensor> {
+    let outputs = dy.shape()[1];
+    let sums = channel_sums(cx, dy.as_slice(), outputs);
+    Ok(Tensor::from_slice([outputs], &sums.iter().map(|&sum| sum as f32).collect::<Vec<_>>())?)
+}

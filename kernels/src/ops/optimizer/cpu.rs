@@ -1,0 +1,120 @@
+//! The updates, each in one pass: a task takes a piece of every buffer.
+
+use super::{Moments, Optimizer};
+use crate::cpu::PIECE;
+use crate::{Context, Result};
+use genesis_tensor::Tensor;
+
+pub fn update(
+    cx: &Context,
+    optimizer: &Optimizer,
+    step: u64,
+    rate: f32,
+    parameters: &mut Tensor,
+    gradients: &Tensor,
+    state: &mut [Tensor],
+) -> Result<()> {
+    let (p, g) = (parameters.as_mut_slice()?, gradients.as_slice());
+    match (*optimizer, state) {
+        (Optimizer::Sgd { momentum, dampening, weight_decay, nesterov }, [buffer]) => {
+            let rule = Momentum { rate, momentum, dampening, weight_decay, nesterov, first: step == 1 };
+            let pieces = p.chunks_mut(PIECE).zip(buffer.as_mut_slice()?.chunks_mut(PIECE));
+            let mut tasks: Vec<_> = pieces.zip(g.chunks(PIECE)).collect();
+            cx.pool.run_pieces(&mut tasks, 1, |_, task| {
+                let ((p, buffer), g) = &mut task[0];
+                cx.isa.run(|| rule.apply(p, buffer, g));
+            });
+        }
+        (Optimizer::Sgd { weight_decay, .. }, _) => {
+            cx.pool.run_pieces(p, PIECE, |index, p| {
+                let g = &g[index * PIECE..];
+                cx.isa.run(|| {
+                    for (p, &g) in p.iter_mut().zip(g) {
+                        *p -= rate * (g + weight_decay * *p);
+                    }
+                });
+            });
+        }
+        (Optimizer::Adam(moments) | Optimizer::AdamW(moments), [mean, squares]) => {
+            let decoupled = matches!(optimizer, Optimizer::AdamW(_));
+            let rule = Adam::new(moments, decoupled, step, rate);
+            let moments =
+                mean.as_mut_slice()?.chunks_mut(PIECE).zip(squares.as_mut_slice()?.chunks_mut(PIECE));
+            let mut tasks: Vec<_> = p.chunks_mut(PIECE).zip(moments).zip(g.chunks(PIECE)).collect();
+            cx.pool.run_pieces(&mut tasks, 1, |_, task| {
+                let ((p, (mean, squares)), g) = &mut task[0];
+                cx.isa.run(|| rule.apply(p, mean, squares, g));
+            });
+        }
+        // `Optimizer::update` has counted the state.
+        (Optimizer::Adam(_) | Optimizer::AdamW(_), _) => unreachable!("Adam has two states"),
+    }
+    Ok(())
+}
+
+struct Momentum {
+    rate: f32,
+    momentum: f32,
+    dampening: f32,
+    weight_decay: f32,
+    nesterov: bool,
+    first: bool,
+}
+
+impl Momentum {
+    #[inline(always)]
+    fn apply(&self, p: &mut [f32], buffer: &mut [f32], g: &[f32]) {
+        let share = if self.first { 1.0 } else { 1.0 - self.dampening };
+        for ((p, buffer), &g) in p.iter_mut().zip(buffer).zip(g) {
+            let g = g + self.weight_decay * *p;
+            let kept = if self.first { 0.0 } else { self.momentum * *buffer };
+            let moved = kept + share * g;
+            *buffer = moved;
+            let direction = if self.nesterov { g + self.momentum * moved } else { moved };
+            *p -= self.rate * direction;
+        }
+    }
+}
+
+/// Adam's constants of one step. Bias corrections are computed in f64.
+struct Adam {
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    /// λ of Adam, 0 for AdamW.
+    coupled_decay: f32,
+    /// 1 - ηλ of AdamW, 1 for Adam.
+    shrink: f32,
+    /// η / (1 - β₁ᵗ).
+    rate: f32,
+    /// √(1 - β₂ᵗ).
+    root: f32,
+}
+
+impl Adam {
+    fn new(moments: Moments, decoupled: bool, step: u64, rate: f32) -> Self {
+        let Moments { beta1, beta2, epsilon, weight_decay } = moments;
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+        Self {
+            beta1,
+            beta2,
+            epsilon,
+            coupled_decay: if decoupled { 0.0 } else { weight_decay },
+            shrink: if decoupled { (1.0 - f64::from(rate) * f64::from(weight_decay)) as f32 } else { 1.0 },
+            rate: (f64::from(rate) / correction(beta1)) as f32,
+            root: correction(beta2).sqrt() as f32,
+        }
+    }
+
+    #[inline(always)]
+    fn apply(&self, p: &mut [f32], mean: &mut [f32], squares: &mut [f32], g: &[f32]) {
+        for (((p, mean), squares), &g) in p.iter_mut().zip(mean).zip(squares).zip(g) {
+            let g = g + self.coupled_decay * *p;
+            let m = self.beta1 * *mean + (1.0 - self.beta1) * g;
+            let v = self.beta2 * *squares + (1.0 - self.beta2) * g * g;
+            *mean = m;
+            *squares = v;
+            *p = *p * self.shrink - self.rate * m / (v.sqrt() / self.root + self.epsilon);
+        }
+    }
+}

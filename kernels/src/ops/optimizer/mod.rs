@@ -1,0 +1,296 @@
+//! Optimisers: one pass over flat buffers of parameters p, gradients g and state, PyTorch's formulas.
+//!
+//! With learning rate η, weight decay λ, step t = 1, 2, …:
+//!
+//! ```text
+//! SGD       g ← g + λp
+//!           b ← μb + (1 - damping)·g, but b ← g in step 1         (only with momentum μ > 0)
+//!           p ← p - η·b;  Nesterov: p ← p - η·(g + μb);  without momentum: p ← p - η·g
+//! Adam      g ← g + λp
+//!           m ← β₁m + (1 - β₁)g,  v ← β₂v + (1 - β₂)g²
+//!           p ← p - η / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)
+//! AdamW     as Adam, but decay goes past the moments: p ← p·(1 - ηλ) first, and g as it is
+//! ```
+//!
+//! Momentum: Sutskever et al., ICML 2013; Adam: Kingma and Ba, ICLR 2015; AdamW: Loshchilov and Hutter,
+//! ICLR 2019.
+//!
+//! State is made of zeros before step 1. For SGD without damping that equals PyTorch's rule that the
+//! first buffer is the first gradient.
+
+mod cases;
+mod clip;
+mod cpu;
+mod reference;
+mod schedule;
+
+pub use clip::{clip_gradients, gradient_norm};
+pub use schedule::Schedule;
+
+use crate::cpu::require_f32;
+use crate::op::{Cost, Entry, Operation, Work};
+use crate::{Array, Context, Error, Result};
+use genesis_tensor::{DType, Shape, Tensor};
+
+/// This operation's line in [`crate::OPS`].
+pub const ENTRY: Entry = Entry {
+    name: OptimizerStep::NAME,
+    summary: "SGD, Adam and AdamW over flat buffers",
+    cases: cases::all,
+    notes: include_str!("NOTES.md"),
+};
+
+/// An optimiser with its parameters; the learning rate comes with each step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// μ; 0 turns momentum off.
+        momentum: f32,
+        /// Damping of the gradient's share in the momentum; 0 as a rule.
+        dampening: f32,
+        /// λ.
+        weight_decay: f32,
+        /// Looks one step ahead; wants momentum and no damping.
+        nesterov: bool,
+    },
+    /// Adam with the decay added to the gradient.
+    Adam(Moments),
+    /// Adam with the decay applied to the parameters.
+    AdamW(Moments),
+}
+
+/// Parameters of Adam and AdamW.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moments {
+    /// β₁, memory of the mean: 0.9.
+    pub beta1: f32,
+    /// β₂, memory of the squares: 0.999.
+    pub beta2: f32,
+    /// ε, against division by zero: 1e-8.
+    pub epsilon: f32,
+    /// λ: 0 for Adam, 0.01 for AdamW in PyTorch.
+    pub weight_decay: f32,
+}
+
+impl Default for Moments {
+    /// PyTorch's for Adam.
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+impl Optimizer {
+    /// SGD with momentum alone, as in the original's pre-training (momentum 0.9).
+    pub fn sgd(momentum: f32) -> Self {
+        Self::Sgd { momentum, dampening: 0.0, weight_decay: 0.0, nesterov: false }
+    }
+
+    /// How many state tensors, each of the parameters' size, [`Optimizer::update`] wants: 0 or 1 for SGD
+    /// (momentum), 2 for Adam and AdamW (mean and squares, in this order).
+    pub fn state_count(&self) -> usize {
+        match self {
+            Self::Sgd { momentum, .. } => usize::from(*momentum != 0.0),
+            Self::Adam(_) | Self::AdamW(_) => 2,
+        }
+    }
+
+    /// Checks the optimiser's parameters.
+    ///
+    /// # Errors
+    /// When one is negative, not a number, or (β₁, β₂) not below 1, and for Nesterov without momentum
+    /// or with damping.
+    pub fn validate(&self) -> Result<()> {
+        let (named, below_one): (&[(&str, f32)], &[(&str, f32)]) = match self {
+            Self::Sgd { momentum, weight_decay, dampening, nesterov } => {
+                if *nesterov && (*momentum == 0.0 || *dampening != 0.0) {
+                    return Err(Error::operation(
+                        OptimizerStep::NAME,
+                        "Nesterov wants a momentum above 0 and no dampening",
+                    ));
+                }
+                (&[("momentum", *momentum), ("weight decay", *weight_decay), ("dampening", *dampening)], &[])
+            }
+            Self::Adam(m) | Self::AdamW(m) => (
+                &[("epsilon", m.epsilon), ("weight decay", m.weight_decay)],
+                &[("beta1", m.beta1), ("beta2", m.beta2)],
+            ),
+        };
+        let bad = named.iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite()));
+        let bad = bad.or(below_one.iter().find(|(_, value)| !(0.0..1.0).contains(value)));
+        match bad {
+            None => Ok(()),
+            Some((name, value)) => {
+                Err(Error::operation(OptimizerStep::NAME, format!("a {name} of {value} is out of range")))
+            }
+        }
+    }
+
+    /// One step in place: `parameters` and `state` change. `step` counts from 1; the tensors have one
+    /// shape. In step 1 `state` holds zeros.
+    ///
+    /// Parameters, and state too, are best not shared with any other tensor: a shared block is copied
+    /// before it is written, and windows into the old one keep the old values.
+    ///
+    /// # Errors
+    /// When shapes differ, `state` is not [`Optimizer::state_count`] tensors, `step` is 0, or the
+    /// optimiser's parameters are out of range.
+    pub fn update(
+        &self,
+        cx: &Context,
+        step: u64,
+        rate: f32,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        state: &mut [Tensor],
+    ) -> Result<()> {
+        self.validate()?;
+        let shape = parameters.shape();
+        let same = gradients.shape() == shape && state.iter().all(|state| state.shape() == shape);
+        if !same || state.len() != self.state_count() {
+            let states: Vec<Shape> = state.iter().map(Tensor::shape).collect();
+            return Err(Error::shape(
+                OptimizerStep::NAME,
+                format!("gradients and {} states of shape {shape}", self.state_count()),
+                format!("gradients {} and states {states:?}", gradients.shape()),
+            ));
+        }
+        if step == 0 {
+            return Err(Error::operation(OptimizerStep::NAME, "steps count from 1"));
+        }
+        require_f32(OptimizerStep::NAME, &[&*parameters, gradients])?;
+        require_f32(OptimizerStep::NAME, &state.iter().collect::<Vec<_>>())?;
+        cpu::update(cx, self, step, rate, parameters, gradients, state)
+    }
+}
+
+/// One step as an operation, for tests and benches. Inputs: parameters, gradients and the state, all of
+/// one shape `[n]`; output `[1 + states, n]`: the new parameters, then the new state. No backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OptimizerStep {
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// The step, from 1.
+    pub step: u64,
+    /// The learning rate.
+    pub rate: f32,
+}
+
+impl Operation for OptimizerStep {
+    const NAME: &'static str = "optimizer";
+
+    type Saved = ();
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.optimizer.validate()?;
+        let states = self.optimizer.state_count();
+        match inputs {
+            [first, rest @ ..]
+                if first.rank() == 1 && rest.len() == 1 + states && rest.iter().all(|s| s == first) =>
+            {
+                Ok(Shape::from([1 + states, first[0]]))
+            }
+            _ => Err(Error::shape(
+                Self::NAME,
+                format!("parameters, gradients and {states} states [n]"),
+                format!("{inputs:?}"),
+            )),
+        }
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        let elements = inputs.first().map_or(0, Shape::elements) as u64;
+        let states = self.optimizer.state_count() as u64;
+        // Reads gradients, parameters and state; writes the latter two.
+        let forward = Work { flops: (2 + 6 * states) * elements, bytes: 4 * (3 + 2 * states) * elements };
+        Cost { forward, backward: Work::default() }
+    }
+
+    fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, ())> {
+        let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
+        let mut parameters = inputs[0].clone();
+        let mut state: Vec<Tensor> = inputs[2..].iter().map(|&state| state.clone()).collect();
+        self.optimizer.update(cx, self.step, self.rate, &mut parameters, inputs[1], &mut state)?;
+        let mut out = Tensor::unspecified(output, DType::F32)?;
+        let rows = out.as_mut_slice()?.chunks_exact_mut(output[1].max(1));
+        for (row, tensor) in rows.zip(std::iter::once(&parameters).chain(&state)) {
+            row.copy_from_slice(tensor.as_slice());
+        }
+        Ok((out, ()))
+    }
+
+    fn backward(&self, _: &Context, _: (), _: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::operation(Self::NAME, "an optimiser's step has no gradient"))
+    }
+
+    fn reference(&self, inputs: &[Array]) -> Array {
+        reference::step(self, inputs)
+    }
+
+    fn reference_backward(&self, inputs: &[Array], _: &Array) -> Vec<Option<Array>> {
+        vec![None; inputs.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sgd(momentum: f32, dampening: f32, weight_decay: f32, nesterov: bool) -> Optimizer {
+        Optimizer::Sgd { momentum, dampening, weight_decay, nesterov }
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_errors() {
+        assert!(sgd(0.9, 0.0, 0.0, true).validate().is_ok());
+        assert!(sgd(0.0, 0.0, 0.0, true).validate().is_err());
+        assert!(sgd(0.9, 0.1, 0.0, true).validate().is_err());
+        assert!(sgd(-0.1, 0.0, 0.0, false).validate().is_err());
+        assert!(sgd(0.9, 0.0, f32::NAN, false).validate().is_err());
+        assert!(Optimizer::Adam(Moments::default()).validate().is_ok());
+        let error = Optimizer::AdamW(Moments { beta2: 1.0, ..Moments::default() }).validate().unwrap_err();
+        assert!(error.to_string().contains("beta2"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let cx = Context::new(1);
+        let mut p = Tensor::zeros([3]).unwrap();
+        let g = Tensor::zeros([3]).unwrap();
+        let optimizer = Optimizer::sgd(0.9);
+        let mut state = vec![Tensor::zeros([3]).unwrap()];
+        assert!(optimizer.update(&cx, 1, 1.0, &mut p, &g, &mut state).is_ok());
+        assert!(optimizer.update(&cx, 0, 1.0, &mut p, &g, &mut state).is_err());
+        assert!(optimizer.update(&cx, 1, 1.0, &mut p, &g, &mut []).is_err());
+        assert!(optimizer.update(&cx, 1, 1.0, &mut p, &Tensor::zeros([2]).unwrap(), &mut state).is_err());
+        let mut state = vec![Tensor::zeros([4]).unwrap()];
+        assert!(optimizer.update(&cx, 1, 1.0, &mut p, &g, &mut state).is_err());
+    }
+
+    #[test]
+    fn the_first_buffer_is_the_first_gradient_whatever_the_damping() {
+        let cx = Context::new(2);
+        let mut p = Tensor::zeros([2]).unwrap();
+        let g = Tensor::from_slice([2], &[1.0, -2.0]).unwrap();
+        let mut state = vec![Tensor::zeros([2]).unwrap()];
+        let optimizer = sgd(0.9, 0.5, 0.0, false);
+        optimizer.update(&cx, 1, 1.0, &mut p, &g, &mut state).unwrap();
+        assert_eq!(state[0].as_slice(), [1.0, -2.0]);
+        assert_eq!(p.as_slice(), [-1.0, 2.0]);
+        optimizer.update(&cx, 2, 1.0, &mut p, &g, &mut state).unwrap();
+        assert_eq!(state[0].as_slice(), [1.4, -2.8]);
+    }
+
+    #[test]
+    fn parameters_are_updated_where_they_lie() {
+        let cx = Context::new(2);
+        let mut p = Tensor::zeros([40_000]).unwrap();
+        let mut state = vec![Tensor::zeros([40_000]).unwrap(), Tensor::zeros([40_000]).unwrap()];
+        let g = Tensor::full([40_000], 2.0).unwrap();
+        let before = p.as_slice().as_ptr();
+        Optimizer::Adam(Moments::default()).update(&cx, 1, 0.5, &mut p, &g, &mut state).unwrap();
+        assert_eq!(p.as_slice().as_ptr(), before);
+        // In its first step Adam moves every parameter by the learning rate.
+        assert!(p.as_slice().iter().all(|p| (p + 0.5).abs() < 1e-6));
+    }
+}
