@@ -1,11 +1,12 @@
-//! What the CPU paths of several operations share: instruction sets and reductions.
+//! What the CPU paths of several operations share: instruction sets, elementwise loops, reductions.
 
+pub mod elementwise;
 mod isa;
 pub mod lanes;
 pub mod math;
 mod reduce;
 
-pub use isa::Isa;
+pub use isa::{Isa, Kernel};
 pub use reduce::sum_pieces;
 
 use crate::{Error, Result};

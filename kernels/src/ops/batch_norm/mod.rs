@@ -31,6 +31,7 @@ mod cases;
 mod cpu;
 mod moments;
 mod reference;
+mod rows;
 
 use crate::cpu::require_f32;
 use crate::op::{Cost, Entry, Operation, Saved, Work};
