@@ -42,39 +42,66 @@ impl Isa {
         Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Portable)
     }
 
-    /// Runs a loop compiled for this instruction set: the closure is inlined into a function with
-    /// the wider registers enabled, so that the compiler's vectoriser may use them.
+    /// Runs a kernel compiled for this instruction set: its `run` is inlined into a function with the
+    /// wider registers enabled, so that the compiler's vectoriser may use them.
     #[inline]
-    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+    pub fn launch<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
-            Self::Portable => work(),
+            Self::Portable => kernel.run(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` other than `Portable` reaches a context only if `is_available`
             // (`detect`, `from_str` and the tests check), so the features are there.
-            Self::Avx2 => unsafe { run_avx2(work) },
+            Self::Avx2 => unsafe { run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Self::Avx512 => unsafe { run_avx512(work) },
+            Self::Avx512 => unsafe { run_avx512(kernel) },
             #[cfg(not(target_arch = "x86_64"))]
-            _ => work(),
+            _ => kernel.run(),
         }
     }
+
+    /// As [`Isa::launch`], for a closure. **Only for short ones**: a closure cannot be marked
+    /// `#[inline(always)]`, and one that the compiler finds too long to inline stays a function for the
+    /// baseline instruction set, correct but slow. Anything longer than a plain loop is a [`Kernel`].
+    #[inline]
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        struct Closure<F>(F);
+        impl<R, F: FnOnce() -> R> Kernel for Closure<F> {
+            type Output = R;
+            #[inline(always)]
+            fn run(self) -> R {
+                (self.0)()
+            }
+        }
+        self.launch(Closure(work))
+    }
+}
+
+/// A loop with its arguments, to be compiled once for each instruction set; see [`Isa::launch`].
+///
+/// **`run` must be `#[inline(always)]`, and so must every function it calls**: what is not inlined is
+/// compiled for the baseline instruction set.
+pub trait Kernel {
+    /// What the loop returns.
+    type Output;
+    /// Runs the loop.
+    fn run(self) -> Self::Output;
 }
 
 /// # Safety
 /// The machine must have AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
+unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
 }
 
 /// # Safety
 /// The machine must have AVX-512 F, BW, DQ and VL.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn run_avx512<R>(work: impl FnOnce() -> R) -> R {
-    work()
+unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
 }
 
 impl fmt::Display for Isa {

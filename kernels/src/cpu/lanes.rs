@@ -6,6 +6,7 @@
 //! per lane, and only at the end of a piece are the lanes of a channel added up, in f64.
 
 use crate::Context;
+use crate::cpu::Kernel;
 
 /// Elements in one step of the inner loops: four AVX-512 registers.
 pub const BLOCK: usize = 64;
@@ -59,18 +60,31 @@ impl Lanes {
     }
 }
 
-/// Adds `row` to `sums`, lane by lane.
-#[inline(always)]
-pub fn add_row(sums: &mut [f32], row: &[f32]) {
-    let (sums, sums_rest) = sums[..row.len()].as_chunks_mut::<BLOCK>();
-    let (row, row_rest) = row.as_chunks::<BLOCK>();
-    for (sums, row) in sums.iter_mut().zip(row) {
-        for i in 0..BLOCK {
-            sums[i] += row[i];
+/// Adds the rows of `x` up, lane by lane, into `sums`, whose length is the width of a row.
+pub struct AddRows<'a> {
+    /// Rows, the last one perhaps short.
+    pub x: &'a [f32],
+    /// One sum per lane.
+    pub sums: &'a mut [f32],
+}
+
+impl Kernel for AddRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for row in self.x.chunks(self.sums.len()) {
+            let (sums, sums_rest) = self.sums[..row.len()].as_chunks_mut::<BLOCK>();
+            let (row, row_rest) = row.as_chunks::<BLOCK>();
+            for (sums, row) in sums.iter_mut().zip(row) {
+                for i in 0..BLOCK {
+                    sums[i] += row[i];
+                }
+            }
+            for (sum, value) in sums_rest.iter_mut().zip(row_rest) {
+                *sum += value;
+            }
         }
-    }
-    for (sum, value) in sums_rest.iter_mut().zip(row_rest) {
-        *sum += value;
     }
 }
 
@@ -80,11 +94,7 @@ pub fn channel_sums(cx: &Context, x: &[f32], channels: usize) -> Vec<f64> {
     let mut partial = vec![0.0f64; x.len().div_ceil(lanes.piece) * channels];
     cx.pool.run_pieces(&mut partial, channels, |index, partial| {
         let mut sums = vec![0.0; lanes.width];
-        cx.isa.run(|| {
-            for row in lanes.slice(x, index).chunks(lanes.width) {
-                add_row(&mut sums, row);
-            }
-        });
+        cx.isa.launch(AddRows { x: lanes.slice(x, index), sums: &mut sums });
         lanes.fold(&sums, partial);
     });
     let mut total = vec![0.0; channels];

@@ -54,6 +54,28 @@ pub fn exp_m1_of_negative(x: f32) -> f32 {
     p * power + (power - 1.0)
 }
 
+/// x where positive, else exp(x) - 1.
+#[inline(always)]
+pub fn elu(x: f32) -> f32 {
+    let negative = exp_m1_of_negative(x);
+    if x > 0.0 { x } else { negative }
+}
+
+/// ln(1 + x) for 0 ≤ x ≤ 1, by the series of 2·artanh(x / (2 + x)).
+#[inline(always)]
+pub fn ln_1p_of_fraction(x: f32) -> f32 {
+    let s = x / (2.0 + x);
+    let square = s * s;
+    let mut p = 1.0 / 15.0;
+    p = p * square + 1.0 / 13.0;
+    p = p * square + 1.0 / 11.0;
+    p = p * square + 1.0 / 9.0;
+    p = p * square + 1.0 / 7.0;
+    p = p * square + 1.0 / 5.0;
+    p = p * square + 1.0 / 3.0;
+    2.0 * (s + s * square * p)
+}
+
 /// 1 / (1 + exp(-x)).
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
@@ -94,6 +116,16 @@ mod tests {
         }
         assert_eq!(exp_m1_of_negative(f32::NEG_INFINITY), -1.0);
         assert!(exp_m1_of_negative(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn ln_1p_is_within_three_units_in_the_last_place() {
+        for x in numbers().filter(|x| (0.0..=1.0).contains(x)) {
+            let (given, wanted) = (f64::from(ln_1p_of_fraction(x)), f64::from(x).ln_1p());
+            let unit = (wanted.abs() * 2f64.powi(-23)).max(2f64.powi(-149));
+            assert!((given - wanted).abs() <= 3.0 * unit, "ln_1p({x}) = {given}, not {wanted}");
+        }
+        assert!(ln_1p_of_fraction(f32::NAN).is_nan());
     }
 
     #[test]

@@ -1,15 +1,12 @@
-//! What the CPU paths of several operations share: instruction sets, vectors, convolution kernels,
-//! reductions, the measured ceiling.
+//! What the CPU paths of several operations share: instruction sets, elementwise loops, reductions.
 
-pub(crate) mod convolution;
+pub mod elementwise;
 mod isa;
 pub mod lanes;
 pub mod math;
-pub mod peak;
 mod reduce;
-pub(crate) mod vector;
 
-pub use isa::Isa;
+pub use isa::{Isa, Kernel};
 pub use reduce::sum_pieces;
 
 use crate::{Error, Result};

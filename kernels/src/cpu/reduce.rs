@@ -1,6 +1,6 @@
 //! Sums over all elements, the same bits for any number of threads.
 
-use super::PIECE;
+use super::{Kernel, PIECE};
 use crate::Context;
 
 /// Sums that are kept side by side, so that additions overlap and vectors fill.
@@ -18,31 +18,44 @@ pub fn sum_pieces<const N: usize, const K: usize>(
     let mut partial = vec![[0.0f64; K]; elements.div_ceil(PIECE)];
     cx.pool.run_pieces(&mut partial, 1, |index, out| {
         let range = index * PIECE..elements.min((index + 1) * PIECE);
-        out[0] = cx.isa.run(|| sum(inputs.map(|input| &input[range.clone()]), &term));
+        let inputs = inputs.map(|input| &input[range.clone()]);
+        out[0] = cx.isa.launch(Sum { inputs, term: &term });
     });
     partial.iter().fold([0.0; K], |total, piece| std::array::from_fn(|k| total[k] + piece[k]))
 }
 
-#[inline(always)]
-fn sum<const N: usize, const K: usize>(inputs: [&[f32]; N], term: impl Fn([f32; N]) -> [f64; K]) -> [f64; K] {
-    let mut lanes = [[0.0f64; LANES]; K];
-    let parts = inputs.map(|input| input.as_chunks::<LANES>());
-    for block in 0..parts.first().map_or(0, |(blocks, _)| blocks.len()) {
-        let blocks: [&[f32; LANES]; N] = std::array::from_fn(|n| &parts[n].0[block]);
-        for lane in 0..LANES {
-            let terms = term(std::array::from_fn(|n| blocks[n][lane]));
-            for k in 0..K {
-                lanes[k][lane] += terms[k];
+struct Sum<'a, F, const N: usize> {
+    inputs: [&'a [f32]; N],
+    term: F,
+}
+
+impl<F, const N: usize, const K: usize> Kernel for Sum<'_, F, N>
+where
+    F: Fn([f32; N]) -> [f64; K],
+{
+    type Output = [f64; K];
+
+    #[inline(always)]
+    fn run(self) -> [f64; K] {
+        let mut lanes = [[0.0f64; LANES]; K];
+        let parts = self.inputs.map(|input| input.as_chunks::<LANES>());
+        for block in 0..parts.first().map_or(0, |(blocks, _)| blocks.len()) {
+            let blocks: [&[f32; LANES]; N] = std::array::from_fn(|n| &parts[n].0[block]);
+            for lane in 0..LANES {
+                let terms = (self.term)(std::array::from_fn(|n| blocks[n][lane]));
+                for k in 0..K {
+                    lanes[k][lane] += terms[k];
+                }
             }
         }
-    }
-    for i in 0..parts.first().map_or(0, |(_, rest)| rest.len()) {
-        let terms = term(std::array::from_fn(|n| parts[n].1[i]));
-        for k in 0..K {
-            lanes[k][0] += terms[k];
+        for i in 0..parts.first().map_or(0, |(_, rest)| rest.len()) {
+            let terms = (self.term)(std::array::from_fn(|n| parts[n].1[i]));
+            for k in 0..K {
+                lanes[k][0] += terms[k];
+            }
         }
+        lanes.map(|lanes| lanes.iter().sum())
     }
-    lanes.map(|lanes| lanes.iter().sum())
 }
 
 #[cfg(test)]

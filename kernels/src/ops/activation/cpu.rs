@@ -1,30 +1,20 @@
 //! Elementwise loops that the compiler vectorises for each instruction set.
 
 use super::Activation;
-use crate::cpu::{PIECE, math, sum_pieces};
+use crate::cpu::elementwise::{map, update};
+use crate::cpu::{math, sum_pieces};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Tensor};
 
-#[inline(always)]
-fn apply(cx: &Context, out: &mut [f32], x: &[f32], f: impl Fn(f32) -> f32 + Sync) {
-    cx.pool.run_pieces(out, PIECE, |index, out| {
-        cx.isa.run(|| {
-            for (y, &x) in out.iter_mut().zip(&x[index * PIECE..]) {
-                *y = f(x);
-            }
-        });
-    });
-}
-
 pub fn forward(cx: &Context, activation: Activation, x: &Tensor, slope: f32) -> Result<Tensor> {
     let mut y = Tensor::unspecified(x.shape(), DType::F32)?;
-    let (out, x) = (y.as_mut_slice()?, x.as_slice());
+    let (out, x) = (y.as_mut_slice()?, [x.as_slice()]);
     match activation {
         // Not `max`, which would turn a NaN into 0.
-        Activation::Relu => apply(cx, out, x, |x| if x < 0.0 { 0.0 } else { x }),
-        Activation::Prelu => apply(cx, out, x, |x| if x > 0.0 { x } else { slope * x }),
-        Activation::Elu => apply(cx, out, x, |x| if x > 0.0 { x } else { math::exp_m1_of_negative(x) }),
-        Activation::Sigmoid => apply(cx, out, x, math::sigmoid),
+        Activation::Relu => map(cx, out, x, |[x]| if x < 0.0 { 0.0 } else { x }),
+        Activation::Prelu => map(cx, out, x, |[x]| if x > 0.0 { x } else { slope * x }),
+        Activation::Elu => map(cx, out, x, |[x]| math::elu(x)),
+        Activation::Sigmoid => map(cx, out, x, |[x]| math::sigmoid(x)),
     }
     Ok(y)
 }
@@ -37,26 +27,15 @@ pub fn backward(
     slope: f32,
     mut dy: Tensor,
 ) -> Result<Tensor> {
-    let (out, kept) = (dy.as_mut_slice()?, kept.as_slice());
+    let (out, kept) = (dy.as_mut_slice()?, [kept.as_slice()]);
     match activation {
         // A choice, not a product with 0 or 1: an infinite dy must not become NaN where x < 0.
-        Activation::Relu => update(cx, out, kept, |d, y| if y <= 0.0 { 0.0 } else { d }),
-        Activation::Prelu => update(cx, out, kept, |d, x| if x > 0.0 { d } else { slope * d }),
-        Activation::Elu => update(cx, out, kept, |d, y| if y > 0.0 { d } else { d * (y + 1.0) }),
-        Activation::Sigmoid => update(cx, out, kept, |d, y| d * y * (1.0 - y)),
+        Activation::Relu => update(cx, out, kept, |d, [y]| if y <= 0.0 { 0.0 } else { d }),
+        Activation::Prelu => update(cx, out, kept, |d, [x]| if x > 0.0 { d } else { slope * d }),
+        Activation::Elu => update(cx, out, kept, |d, [y]| if y > 0.0 { d } else { d * (y + 1.0) }),
+        Activation::Sigmoid => update(cx, out, kept, |d, [y]| d * y * (1.0 - y)),
     }
     Ok(dy)
-}
-
-#[inline(always)]
-fn update(cx: &Context, out: &mut [f32], kept: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
-    cx.pool.run_pieces(out, PIECE, |index, out| {
-        cx.isa.run(|| {
-            for (d, &k) in out.iter_mut().zip(&kept[index * PIECE..]) {
-                *d = f(*d, k);
-            }
-        });
-    });
 }
 
 /// Gradient of PReLU's slope: the sum of x·dy where x is not positive.

@@ -17,8 +17,8 @@ fn inputs(shape: [usize; 5], statistics: Statistics) -> Vec<Input> {
 pub fn all() -> Vec<Box<dyn Runnable>> {
     let mut cases = Vec::new();
     let shapes = [
-        [1, 1, 1, 2, 1],
-        [1, 3, 2, 5, 1],
+        [1, 1, 1, 3, 1],
+        [1, 4, 3, 7, 1],
         [2, 3, 5, 7, 3],
         [1, 5, 4, 3, 8],
         [3, 3, 3, 3, 17],

@@ -7,27 +7,41 @@
 //! (Chan, Golub and LeVeque, 1983).
 
 use crate::Context;
-use crate::cpu::lanes::{BLOCK, Lanes, add_row};
+use crate::cpu::Kernel;
+use crate::cpu::lanes::{AddRows, BLOCK, Lanes};
 
-/// Adds x - s and its square, lane by lane.
-#[inline(always)]
-fn add_deviations(row: &[f32], shift: &[f32], first: &mut [f32], second: &mut [f32]) {
-    let n = row.len();
-    let (row, row_rest) = row.as_chunks::<BLOCK>();
-    let (shift, shift_rest) = shift[..n].as_chunks::<BLOCK>();
-    let (first, first_rest) = first[..n].as_chunks_mut::<BLOCK>();
-    let (second, second_rest) = second[..n].as_chunks_mut::<BLOCK>();
-    for (((row, shift), first), second) in row.iter().zip(shift).zip(first).zip(second) {
-        for i in 0..BLOCK {
-            let deviation = row[i] - shift[i];
-            first[i] += deviation;
-            second[i] += deviation * deviation;
+/// Adds up x - shift and its square, lane by lane.
+struct AddDeviations<'a> {
+    x: &'a [f32],
+    shift: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl Kernel for AddDeviations<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for row in self.x.chunks(self.shift.len()) {
+            let n = row.len();
+            let (row, row_rest) = row.as_chunks::<BLOCK>();
+            let (shift, shift_rest) = self.shift[..n].as_chunks::<BLOCK>();
+            let (first, first_rest) = self.first[..n].as_chunks_mut::<BLOCK>();
+            let (second, second_rest) = self.second[..n].as_chunks_mut::<BLOCK>();
+            for (((row, shift), first), second) in row.iter().zip(shift).zip(first).zip(second) {
+                for i in 0..BLOCK {
+                    let deviation = row[i] - shift[i];
+                    first[i] += deviation;
+                    second[i] += deviation * deviation;
+                }
+            }
+            for i in 0..row_rest.len() {
+                let deviation = row_rest[i] - shift_rest[i];
+                first_rest[i] += deviation;
+                second_rest[i] += deviation * deviation;
+            }
         }
-    }
-    for i in 0..row_rest.len() {
-        let deviation = row_rest[i] - shift_rest[i];
-        first_rest[i] += deviation;
-        second_rest[i] += deviation * deviation;
     }
 }
 
@@ -37,21 +51,13 @@ fn piece(cx: &Context, lanes: &Lanes, x: &[f32], mean: &mut [f64], squares: &mut
     let voxels = x.len() / channels;
     let head = voxels.div_ceil(8);
     let mut first = vec![0.0; lanes.width];
-    cx.isa.run(|| {
-        for row in x[..head * channels].chunks(lanes.width) {
-            add_row(&mut first, row);
-        }
-    });
+    cx.isa.launch(AddRows { x: &x[..head * channels], sums: &mut first });
     lanes.fold(&first, mean);
     let shift = lanes.tile(|c| (mean[c] / head as f64) as f32);
 
     first.fill(0.0);
     let mut second = vec![0.0; lanes.width];
-    cx.isa.run(|| {
-        for row in x.chunks(lanes.width) {
-            add_deviations(row, &shift, &mut first, &mut second);
-        }
-    });
+    cx.isa.launch(AddDeviations { x, shift: &shift, first: &mut first, second: &mut second });
     mean.fill(0.0);
     lanes.fold(&first, mean);
     lanes.fold(&second, squares);
@@ -71,9 +77,11 @@ pub fn mean_and_variance(cx: &Context, x: &[f32], channels: usize) -> (Vec<f64>,
         piece(cx, &lanes, lanes.slice(x, index), mean, squares);
     });
     let count = (x.len() / channels.max(1)) as f64;
-    let weights = (0..).map(|index| lanes.slice(x, index).len() as f64 / channels as f64);
-    let pieces: Vec<(f64, &[f64])> =
-        weights.zip(partial.chunks_exact(2 * channels.max(1))).map(|(w, p)| (w, p)).collect();
+    let pieces: Vec<(f64, &[f64])> = partial
+        .chunks_exact(2 * channels.max(1))
+        .enumerate()
+        .map(|(index, piece)| ((lanes.slice(x, index).len() / channels) as f64, piece))
+        .collect();
     let mut mean = vec![0.0; channels];
     let mut variance = vec![0.0; channels];
     for (weight, piece) in &pieces {

@@ -1,10 +1,10 @@
 //! Copies of channel vectors.
 
-use crate::cpu::PIECE;
+use crate::cpu::{Kernel, PIECE};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
 
-/// Copies a channel vector: short ones inline, for a call would cost more than the copy.
+/// Copies a channel vector inline: for a short one a call would cost more than the copy.
 #[inline(always)]
 fn copy(to: &mut [f32], from: &[f32]) {
     let (to, to_rest) = to.as_chunks_mut::<8>();
@@ -17,7 +17,7 @@ fn copy(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// Voxels of one task.
+/// Voxels of one task, if a voxel has so many channels.
 fn voxels(channels: usize) -> usize {
     (PIECE / channels.max(1)).max(1)
 }
@@ -31,34 +31,84 @@ pub fn join(cx: &Context, a: &Tensor, b: &Tensor, output: Shape) -> Result<Tenso
     let (a, b) = (a.as_slice(), b.as_slice());
     let voxels = voxels(channels);
     cx.pool.run_pieces(y.as_mut_slice()?, voxels * channels, |index, y| {
-        let first = index * voxels;
-        cx.isa.run(|| {
-            for (voxel, y) in (first..).zip(y.chunks_exact_mut(channels)) {
-                let (y_a, y_b) = y.split_at_mut(channels_a);
-                copy(y_a, &a[voxel * channels_a..][..channels_a]);
-                copy(y_b, &b[voxel * channels_b..][..channels_b]);
-            }
-        });
+        let (a, b) = (&a[index * voxels * channels_a..], &b[index * voxels * channels_b..]);
+        cx.isa.launch(Join { a, b, channels: [channels_a, channels_b], y });
     });
     Ok(y)
 }
 
-/// The channels of `dy` from `start` on that make up `output`.
-pub fn cut(cx: &Context, dy: &Tensor, start: usize, output: Shape) -> Result<Tensor> {
-    let mut part = Tensor::unspecified(output, DType::F32)?;
-    let (all, channels) = (dy.shape().channels(), output.channels());
-    if channels == 0 {
-        return Ok(part);
+struct Join<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    channels: [usize; 2],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Join<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let [a, b] = self.channels;
+        for (voxel, y) in self.y.chunks_exact_mut(a + b).enumerate() {
+            let (y_a, y_b) = y.split_at_mut(a);
+            copy(y_a, &self.a[voxel * a..(voxel + 1) * a]);
+            copy(y_b, &self.b[voxel * b..(voxel + 1) * b]);
+        }
     }
-    let dy = dy.as_slice();
+}
+
+/// The parts of `dy`, those that are needed, in one pass.
+pub fn cut(cx: &Context, dy: &Tensor, shapes: [Shape; 2], need: [bool; 2]) -> Result<Vec<Option<Tensor>>> {
+    let mut parts = Vec::new();
+    for (shape, need) in shapes.iter().zip(need) {
+        parts.push(need.then(|| Tensor::unspecified(*shape, DType::F32)).transpose()?);
+    }
+    let channels = dy.shape().channels();
+    if channels == 0 {
+        return Ok(parts);
+    }
     let voxels = voxels(channels);
-    cx.pool.run_pieces(part.as_mut_slice()?, voxels * channels, |index, part| {
-        let first = index * voxels;
-        cx.isa.run(|| {
-            for (voxel, part) in (first..).zip(part.chunks_exact_mut(channels)) {
-                copy(part, &dy[voxel * all + start..][..channels]);
+    let dy = dy.as_slice();
+    let mut tasks: Vec<Cut> = dy
+        .chunks(voxels * channels)
+        .map(|dy| Cut { dy, channels: shapes.map(|shape| shape.channels()), parts: [&mut [], &mut []] })
+        .collect();
+    for (side, part) in parts.iter_mut().enumerate() {
+        if let Some(part) = part {
+            let length = voxels * shapes[side].channels();
+            for (task, piece) in tasks.iter_mut().zip(part.as_mut_slice()?.chunks_mut(length.max(1))) {
+                task.parts[side] = piece;
             }
-        });
-    });
-    Ok(part)
+        }
+    }
+    cx.pool.run_pieces(&mut tasks, 1, |_, task| cx.isa.launch(&mut task[0]));
+    drop(tasks);
+    Ok(parts)
+}
+
+struct Cut<'a> {
+    dy: &'a [f32],
+    channels: [usize; 2],
+    /// Where the parts go; empty for one that is not needed.
+    parts: [&'a mut [f32]; 2],
+}
+
+impl Kernel for &mut Cut<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let [a, b] = self.channels;
+        let [part_a, part_b] = &mut self.parts;
+        for (voxel, dy) in self.dy.chunks_exact(a + b).enumerate() {
+            let (dy_a, dy_b) = dy.split_at(a);
+            if !part_a.is_empty() {
+                copy(&mut part_a[voxel * a..(voxel + 1) * a], dy_a);
+            }
+            if !part_b.is_empty() {
+                copy(&mut part_b[voxel * b..(voxel + 1) * b], dy_b);
+            }
+        }
+    }
 }

@@ -80,11 +80,7 @@ impl Operation for Concat {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let [a, b] = saved.inputs;
-        Ok(vec![
-            need[0].then(|| cpu::cut(cx, &dy, 0, a)).transpose()?,
-            need[1].then(|| cpu::cut(cx, &dy, a.channels(), b)).transpose()?,
-        ])
+        cpu::cut(cx, &dy, saved.inputs, [need[0], need[1]])
     }
 
     fn reference(&self, inputs: &[Array]) -> Array {

@@ -1,5 +1,6 @@
 //! Dot products and scaled sums of rows, vectorised over features.
 
+use crate::cpu::Kernel;
 use crate::cpu::lanes::channel_sums;
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
@@ -9,25 +10,49 @@ const LANES: usize = 32;
 /// Features that one task of the input's gradient handles.
 const FEATURES: usize = 128;
 
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    let mut lanes = [0.0f32; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            lanes[i] += a[i] * b[i];
+/// The dot product, f32 sums within lanes and f64 over them.
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl Kernel for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
+        let (a, a_rest) = self.0.as_chunks::<LANES>();
+        let (b, b_rest) = self.1.as_chunks::<LANES>();
+        let mut lanes = [0.0f32; LANES];
+        for (a, b) in a.iter().zip(b) {
+            for i in 0..LANES {
+                lanes[i] += a[i] * b[i];
+            }
         }
+        let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+        (lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>() + rest) as f32
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-    (lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>() + rest) as f32
 }
 
-/// to += factor · from
-#[inline(always)]
-fn add_scaled(to: &mut [f32], factor: f32, from: &[f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += factor * from;
+/// out = Σ over rows of factor(row) · row, where rows are `stride` apart.
+struct Combine<'a, F> {
+    out: &'a mut [f32],
+    rows: &'a [f32],
+    stride: usize,
+    count: usize,
+    factor: F,
+}
+
+impl<F: Fn(usize) -> f32> Kernel for Combine<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.out.fill(0.0);
+        for row in 0..self.count {
+            let factor = (self.factor)(row);
+            let from = &self.rows[row * self.stride..][..self.out.len()];
+            for (out, from) in self.out.iter_mut().zip(from) {
+                *out += factor * from;
+            }
+        }
     }
 }
 
@@ -39,11 +64,9 @@ pub fn forward(cx: &Context, x: &Tensor, weight: &Tensor, bias: &Tensor, output:
     let mut transposed = vec![0.0f32; output.elements()];
     cx.pool.run_pieces(&mut transposed, samples, |o, column| {
         let row = &weight[o * features..(o + 1) * features];
-        cx.isa.run(|| {
-            for (n, y) in column.iter_mut().enumerate() {
-                *y = dot(&x[n * features..(n + 1) * features], row) + bias[o];
-            }
-        });
+        for (n, y) in column.iter_mut().enumerate() {
+            *y = cx.isa.launch(Dot(&x[n * features..(n + 1) * features], row)) + bias[o];
+        }
     });
     let y_values = y.as_mut_slice()?;
     for n in 0..samples {
@@ -67,27 +90,19 @@ pub fn input_gradient(cx: &Context, weight: &Tensor, dy: &Tensor) -> Result<Tens
     cx.pool.run_pieces(&mut blocks, 1, |_, block| {
         let (n, start, dx) = &mut block[0];
         let dy = &dy[*n * outputs..(*n + 1) * outputs];
-        cx.isa.run(|| {
-            dx.fill(0.0);
-            for (o, &dy) in dy.iter().enumerate() {
-                add_scaled(dx, dy, &weight[o * features + *start..][..dx.len()]);
-            }
-        });
+        let (rows, factor) = (&weight[*start..], |o: usize| dy[o]);
+        cx.isa.launch(Combine { out: dx, rows, stride: features, count: outputs, factor });
     });
     Ok(dx)
 }
 
 pub fn weight_gradient(cx: &Context, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let (outputs, features) = (dy.shape()[1], x.shape()[1]);
+    let (samples, outputs, features) = (dy.shape()[0], dy.shape()[1], x.shape()[1]);
     let mut dw = Tensor::unspecified([outputs, features], DType::F32)?;
     let (x, dy) = (x.as_slice(), dy.as_slice());
     cx.pool.run_pieces(dw.as_mut_slice()?, features, |o, row| {
-        cx.isa.run(|| {
-            row.fill(0.0);
-            for (n, x) in x.chunks_exact(features).enumerate() {
-                add_scaled(row, dy[n * outputs + o], x);
-            }
-        });
+        let factor = |n: usize| dy[n * outputs + o];
+        cx.isa.launch(Combine { out: row, rows: x, stride: features, count: samples, factor });
     });
     Ok(dw)
 }

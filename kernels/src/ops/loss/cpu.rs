@@ -1,6 +1,7 @@
 //! One pass forward that sums in f64, one pass backward that writes the gradient.
 
 use super::{Loss, SavedLoss, Sums};
+use crate::cpu::elementwise::map;
 use crate::cpu::{PIECE, math, sum_pieces};
 use crate::op::Operation;
 use crate::{Context, Error, Result};
@@ -71,14 +72,7 @@ pub fn forward(cx: &Context, loss: Loss, inputs: &[&Tensor]) -> Result<(f64, Sav
 
 fn sigmoid(cx: &Context, x: &Tensor) -> Result<Tensor> {
     let mut y = Tensor::unspecified(x.shape(), DType::F32)?;
-    let x = x.as_slice();
-    cx.pool.run_pieces(y.as_mut_slice()?, PIECE, |index, y| {
-        cx.isa.run(|| {
-            for (y, &x) in y.iter_mut().zip(&x[index * PIECE..]) {
-                *y = math::sigmoid(x);
-            }
-        });
-    });
+    map(cx, y.as_mut_slice()?, [x.as_slice()], |[x]| math::sigmoid(x));
     Ok(y)
 }
 
@@ -87,10 +81,11 @@ fn binary_cross_entropy(p: f32, t: f32) -> f64 {
     -(t * p.ln().max(LOWEST_LOGARITHM) + (1.0 - t) * (-p).ln_1p().max(LOWEST_LOGARITHM))
 }
 
+#[inline(always)]
 fn logistic_loss(x: f32, t: f32) -> f64 {
-    let (x, t) = (f64::from(x), f64::from(t));
     let positive = if x < 0.0 { 0.0 } else { x };
-    positive - x * t + (-x.abs()).exp().ln_1p()
+    f64::from(positive) - f64::from(x) * f64::from(t)
+        + f64::from(math::ln_1p_of_fraction(math::exp(-x.abs())))
 }
 
 fn check_labels(labels: &[f32], classes: usize) -> Result<()> {
@@ -142,48 +137,28 @@ pub fn backward(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32) -> Result<
     let share = (f64::from(dy) / denominator) as f32;
     let twice = 2.0 * share;
     match loss {
-        Loss::Mse => map(cx, gradient, p, t, |p, t| twice * (p - t)),
+        Loss::Mse => map(cx, gradient, [p, t], |[p, t]| twice * (p - t)),
         Loss::MaskedMse => {
+            let twice = if denominator == 0.0 { 0.0 } else { twice };
             if let Some(mask) = &saved.mask {
-                masked(cx, gradient, p, t, mask.as_slice(), if denominator == 0.0 { 0.0 } else { twice });
+                let inputs = [p, t, mask.as_slice()];
+                map(cx, gradient, inputs, |[p, t, m]| if m == 0.0 { 0.0 } else { twice * m * (p - t) });
             }
         }
-        Loss::Bce => map(cx, gradient, p, t, |p, t| {
+        Loss::Bce => map(cx, gradient, [p, t], |[p, t]| {
             share * (p - t) / (p * (1.0 - p)).max(SMALLEST_PRODUCT) //
         }),
-        Loss::BceWithLogits => map(cx, gradient, p, t, |p, t| share * (math::sigmoid(p) - t)),
+        Loss::BceWithLogits => map(cx, gradient, [p, t], |[p, t]| share * (math::sigmoid(p) - t)),
         Loss::CrossEntropy => {
             softmax_gradient(cx, gradient, p, t, saved.prediction.shape().channels(), share);
         }
         Loss::Dice { .. } => {
             let base = (f64::from(dy) * numerator / (denominator * denominator)) as f32;
-            map(cx, gradient, p, t, |_, t| base - twice * t);
+            map(cx, gradient, [t], |[t]| base - twice * t);
         }
-        Loss::SigmoidMse => map(cx, gradient, p, t, |y, t| twice * (y - t) * y * (1.0 - y)),
+        Loss::SigmoidMse => map(cx, gradient, [p, t], |[y, t]| twice * (y - t) * y * (1.0 - y)),
     }
     Ok(out)
-}
-
-#[inline(always)]
-fn map(cx: &Context, out: &mut [f32], p: &[f32], t: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
-    cx.pool.run_pieces(out, PIECE, |index, out| {
-        let start = index * PIECE;
-        cx.isa.run(|| {
-            for ((out, &p), &t) in out.iter_mut().zip(&p[start..]).zip(&t[start..]) {
-                *out = f(p, t);
-            }
-        });
-    });
-}
-
-fn masked(cx: &Context, out: &mut [f32], p: &[f32], t: &[f32], mask: &[f32], twice: f32) {
-    cx.pool.run_pieces(out, PIECE, |index, out| {
-        let start = index * PIECE;
-        let inputs = p[start..].iter().zip(&t[start..]).zip(&mask[start..]);
-        for (out, ((&p, &t), &m)) in out.iter_mut().zip(inputs) {
-            *out = if m == 0.0 { 0.0 } else { twice * m * (p - t) };
-        }
-    });
 }
 
 fn softmax_gradient(cx: &Context, out: &mut [f32], p: &[f32], labels: &[f32], classes: usize, share: f32) {

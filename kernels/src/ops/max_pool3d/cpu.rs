@@ -1,26 +1,31 @@
-//! Channel vectors: each output voxel compares the windows' voxels a block of channels at a time.
+//! Rows of voxels: each voxel of a window is compared with the best so far, all channels at once.
 
 use super::MaxPool3d;
+use crate::cpu::Kernel;
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
+
+/// Channels handled together, then those left over in the smaller number, then one by one.
+const WIDE: usize = 32;
+const NARROW: usize = 8;
 
 /// A position within a window, as stored.
 pub trait Position: bytemuck::Pod + Send + Sync + PartialEq {
     /// From a position that fits.
-    fn new(position: u32) -> Self;
+    fn new(position: usize) -> Self;
 }
 
 impl Position for u8 {
     #[inline(always)]
-    fn new(position: u32) -> Self {
+    fn new(position: usize) -> Self {
         position as u8
     }
 }
 
 impl Position for u32 {
     #[inline(always)]
-    fn new(position: u32) -> Self {
-        position
+    fn new(position: usize) -> Self {
+        position as u32
     }
 }
 
@@ -56,56 +61,65 @@ pub fn forward<P: Position>(
         let (n, d, h) = (index / rows_h / rows_d, index / rows_h % rows_d, index % rows_h);
         let start = ((n * depth + d * op.stride[0]) * height + h * op.stride[1]) * width * channels;
         let (y, positions) = &mut rows[0];
-        cx.isa.run(|| {
-            for (w, (y, p)) in y.chunks_mut(channels).zip(positions.chunks_mut(channels)).enumerate() {
-                voxel(&x[start + w * op.stride[2] * channels..], &offsets, y, p);
-            }
-        });
+        let (x, stride) = (&x[start..], op.stride[2] * channels);
+        cx.isa.launch(PoolRow { x, offsets: &offsets, stride, channels, y, positions });
     });
     Ok((y, positions))
 }
 
-/// One output voxel: blocks of 32 channels, then of 8, then single ones.
-#[inline(always)]
-fn voxel<P: Position>(x: &[f32], offsets: &[usize], y: &mut [f32], positions: &mut [P]) {
-    let mut c = 0;
-    while c + 32 <= y.len() {
-        block::<P, 32>(x, offsets, c, y, positions);
-        c += 32;
-    }
-    while c + 8 <= y.len() {
-        block::<P, 8>(x, offsets, c, y, positions);
-        c += 8;
-    }
-    while c < y.len() {
-        block::<P, 1>(x, offsets, c, y, positions);
-        c += 1;
+struct PoolRow<'a, P> {
+    x: &'a [f32],
+    offsets: &'a [usize],
+    stride: usize,
+    channels: usize,
+    y: &'a mut [f32],
+    positions: &'a mut [P],
+}
+
+impl<P: Position> Kernel for PoolRow<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let outputs = self.y.chunks_mut(self.channels).zip(self.positions.chunks_mut(self.channels));
+        for (w, (y, positions)) in outputs.enumerate() {
+            let window = &self.x[w * self.stride..];
+            y.copy_from_slice(&window[..y.len()]);
+            positions.fill(P::new(0));
+            for (k, &offset) in self.offsets.iter().enumerate().skip(1) {
+                compare(y, positions, &window[offset..offset + y.len()], P::new(k));
+            }
+        }
     }
 }
 
 #[inline(always)]
-fn block<P: Position, const B: usize>(
-    x: &[f32],
-    offsets: &[usize],
-    c: usize,
-    y: &mut [f32],
-    positions: &mut [P],
-) {
-    let mut best = [f32::NEG_INFINITY; B];
-    let mut position = [0u32; B];
-    for (k, &offset) in offsets.iter().enumerate() {
-        let values = &x[offset + c..offset + c + B];
-        for i in 0..B {
-            // True for a NaN too, whatever `best` is.
-            let replaces = values[i] > best[i] || values[i].is_nan();
-            best[i] = if replaces { values[i] } else { best[i] };
-            position[i] = if replaces { k as u32 } else { position[i] };
-        }
+fn compare<P: Position>(y: &mut [f32], positions: &mut [P], x: &[f32], k: P) {
+    let (y, y_rest) = y.as_chunks_mut::<WIDE>();
+    let (positions, positions_rest) = positions.as_chunks_mut::<WIDE>();
+    let (x, x_rest) = x.as_chunks::<WIDE>();
+    for ((y, positions), x) in y.iter_mut().zip(positions).zip(x) {
+        compare_block(y, positions, x, k);
     }
-    y[c..c + B].copy_from_slice(&best);
-    for (stored, position) in positions[c..c + B].iter_mut().zip(position) {
-        *stored = P::new(position);
+    let (y, y_rest) = y_rest.as_chunks_mut::<NARROW>();
+    let (positions, positions_rest) = positions_rest.as_chunks_mut::<NARROW>();
+    let (x, x_rest) = x_rest.as_chunks::<NARROW>();
+    for ((y, positions), x) in y.iter_mut().zip(positions).zip(x) {
+        compare_block(y, positions, x, k);
     }
+    for ((y, position), x) in y_rest.iter_mut().zip(positions_rest).zip(x_rest) {
+        compare_block(std::array::from_mut(y), std::array::from_mut(position), &[*x], k);
+    }
+}
+
+#[inline(always)]
+fn compare_block<P: Position, const B: usize>(y: &mut [f32; B], positions: &mut [P; B], x: &[f32; B], k: P) {
+    // All read before anything is written, so that the compiler need not fear that slices overlap.
+    let (best, before) = (*y, *positions);
+    // True for a NaN too, whatever the best is.
+    let replaces: [bool; B] = std::array::from_fn(|i| x[i] > best[i] || x[i].is_nan());
+    *y = std::array::from_fn(|i| if replaces[i] { x[i] } else { best[i] });
+    *positions = std::array::from_fn(|i| if replaces[i] { k } else { before[i] });
 }
 
 /// dx, gathered: each voxel of x asks the windows it lies in whether it won. No two tasks write the same
@@ -121,62 +135,84 @@ pub fn backward<P: Position>(
     let [_, rows_d, rows_h, columns, _] = extents(dy.shape());
     let mut dx = Tensor::unspecified(input, DType::F32)?;
     let (dy, positions) = (dy.as_slice(), bytemuck::cast_slice::<f32, P>(positions.as_slice()));
-    let row = (columns * channels).max(1);
+    let row = columns * channels;
     cx.pool.run_pieces(dx.as_mut_slice()?, width * channels, |index, dx| {
         let (n, d, h) = (index / height / depth, index / height % depth, index % height);
-        cx.isa.run(|| {
-            dx.fill(0.0);
-            for window_d in windows(d, op.kernel[0], op.stride[0], rows_d) {
-                for window_h in windows(h, op.kernel[1], op.stride[1], rows_h) {
-                    let start = ((n * rows_d + window_d) * rows_h + window_h) * row;
-                    let above = (d - window_d * op.stride[0]) * op.kernel[1] + h - window_h * op.stride[1];
-                    let (dy, positions) = (&dy[start..start + row], &positions[start..start + row]);
-                    gather_row(op, channels, (above * op.kernel[2]) as u32, dy, positions, dx);
-                }
+        dx.fill(0.0);
+        for window_d in windows(d, op.kernel[0], op.stride[0], rows_d) {
+            for window_h in windows(h, op.kernel[1], op.stride[1], rows_h) {
+                let start = ((n * rows_d + window_d) * rows_h + window_h) * row;
+                let above = (d - window_d * op.stride[0]) * op.kernel[1] + h - window_h * op.stride[1];
+                cx.isa.launch(GatherRow {
+                    dy: &dy[start..start + row],
+                    positions: &positions[start..start + row],
+                    dx,
+                    channels,
+                    kernel: op.kernel[2],
+                    stride: op.stride[2],
+                    first: above * op.kernel[2],
+                });
             }
-        });
+        }
     });
     Ok(dx)
 }
 
 /// The windows along one axis that cover coordinate `at`.
-#[inline(always)]
 fn windows(at: usize, kernel: usize, stride: usize, count: usize) -> std::ops::Range<usize> {
     let first = (at + 1).saturating_sub(kernel).div_ceil(stride);
     first..count.min(at / stride + 1)
 }
 
-/// Adds what a row of windows gives to a row of voxels; `first` is the position in the window of the
-/// voxel at its left edge.
-#[inline(always)]
-fn gather_row<P: Position>(
-    op: &MaxPool3d,
+/// Adds what a row of windows gives to a row of voxels.
+struct GatherRow<'a, P> {
+    dy: &'a [f32],
+    positions: &'a [P],
+    dx: &'a mut [f32],
     channels: usize,
-    first: u32,
-    dy: &[f32],
-    positions: &[P],
-    dx: &mut [f32],
-) {
-    let voxels = dy.chunks_exact(channels).zip(positions.chunks_exact(channels));
-    for (window, (dy, positions)) in voxels.enumerate() {
-        for k in 0..op.kernel[2] {
-            let start = (window * op.stride[2] + k) * channels;
-            add_where(&mut dx[start..start + channels], dy, positions, P::new(first + k as u32));
+    kernel: usize,
+    stride: usize,
+    /// The position in its window of the voxel at the window's left edge.
+    first: usize,
+}
+
+impl<P: Position> Kernel for GatherRow<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let voxels = self.dy.chunks_exact(self.channels).zip(self.positions.chunks_exact(self.channels));
+        for (window, (dy, positions)) in voxels.enumerate() {
+            for k in 0..self.kernel {
+                let start = (window * self.stride + k) * self.channels;
+                let dx = &mut self.dx[start..start + self.channels];
+                add_where(dx, dy, positions, P::new(self.first + k));
+            }
         }
     }
 }
 
 #[inline(always)]
 fn add_where<P: Position>(dx: &mut [f32], dy: &[f32], positions: &[P], wanted: P) {
-    let (dx, dx_rest) = dx.as_chunks_mut::<8>();
-    let (dy, dy_rest) = dy.as_chunks::<8>();
-    let (positions, positions_rest) = positions.as_chunks::<8>();
+    let (dx, dx_rest) = dx.as_chunks_mut::<WIDE>();
+    let (dy, dy_rest) = dy.as_chunks::<WIDE>();
+    let (positions, positions_rest) = positions.as_chunks::<WIDE>();
     for ((dx, dy), positions) in dx.iter_mut().zip(dy).zip(positions) {
-        for i in 0..8 {
-            dx[i] += if positions[i] == wanted { dy[i] } else { 0.0 };
-        }
+        add_block(dx, dy, positions, wanted);
+    }
+    let (dx, dx_rest) = dx_rest.as_chunks_mut::<NARROW>();
+    let (dy, dy_rest) = dy_rest.as_chunks::<NARROW>();
+    let (positions, positions_rest) = positions_rest.as_chunks::<NARROW>();
+    for ((dx, dy), positions) in dx.iter_mut().zip(dy).zip(positions) {
+        add_block(dx, dy, positions, wanted);
     }
     for ((dx, dy), &position) in dx_rest.iter_mut().zip(dy_rest).zip(positions_rest) {
         *dx += if position == wanted { *dy } else { 0.0 };
     }
+}
+
+#[inline(always)]
+fn add_block<P: Position, const B: usize>(dx: &mut [f32; B], dy: &[f32; B], positions: &[P; B], wanted: P) {
+    let before = *dx;
+    *dx = std::array::from_fn(|i| before[i] + if positions[i] == wanted { dy[i] } else { 0.0 });
 }

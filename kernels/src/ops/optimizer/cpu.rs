@@ -1,7 +1,8 @@
 //! The updates, each in one pass: a task takes a piece of every buffer.
 
 use super::{Moments, Optimizer};
-use crate::cpu::PIECE;
+use crate::cpu::elementwise::update as update_elements;
+use crate::cpu::{Kernel, PIECE};
 use crate::{Context, Result};
 use genesis_tensor::Tensor;
 
@@ -22,18 +23,11 @@ pub fn update(
             let mut tasks: Vec<_> = pieces.zip(g.chunks(PIECE)).collect();
             cx.pool.run_pieces(&mut tasks, 1, |_, task| {
                 let ((p, buffer), g) = &mut task[0];
-                cx.isa.run(|| rule.apply(p, buffer, g));
+                cx.isa.launch(MomentumStep { rule: &rule, p, buffer, g });
             });
         }
         (Optimizer::Sgd { weight_decay, .. }, _) => {
-            cx.pool.run_pieces(p, PIECE, |index, p| {
-                let g = &g[index * PIECE..];
-                cx.isa.run(|| {
-                    for (p, &g) in p.iter_mut().zip(g) {
-                        *p -= rate * (g + weight_decay * *p);
-                    }
-                });
-            });
+            update_elements(cx, p, [g], |p, [g]| p - rate * (g + weight_decay * p));
         }
         (Optimizer::Adam(moments) | Optimizer::AdamW(moments), [mean, squares]) => {
             let decoupled = matches!(optimizer, Optimizer::AdamW(_));
@@ -43,7 +37,7 @@ pub fn update(
             let mut tasks: Vec<_> = p.chunks_mut(PIECE).zip(moments).zip(g.chunks(PIECE)).collect();
             cx.pool.run_pieces(&mut tasks, 1, |_, task| {
                 let ((p, (mean, squares)), g) = &mut task[0];
-                cx.isa.run(|| rule.apply(p, mean, squares, g));
+                cx.isa.launch(AdamStep { rule: &rule, p, mean, squares, g });
             });
         }
         // `Optimizer::update` has counted the state.
@@ -61,17 +55,27 @@ struct Momentum {
     first: bool,
 }
 
-impl Momentum {
+struct MomentumStep<'a> {
+    rule: &'a Momentum,
+    p: &'a mut [f32],
+    buffer: &'a mut [f32],
+    g: &'a [f32],
+}
+
+impl Kernel for MomentumStep<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn apply(&self, p: &mut [f32], buffer: &mut [f32], g: &[f32]) {
-        let share = if self.first { 1.0 } else { 1.0 - self.dampening };
-        for ((p, buffer), &g) in p.iter_mut().zip(buffer).zip(g) {
-            let g = g + self.weight_decay * *p;
-            let kept = if self.first { 0.0 } else { self.momentum * *buffer };
+    fn run(self) {
+        let rule = self.rule;
+        let share = if rule.first { 1.0 } else { 1.0 - rule.dampening };
+        for ((p, buffer), &g) in self.p.iter_mut().zip(self.buffer).zip(self.g) {
+            let g = g + rule.weight_decay * *p;
+            let kept = if rule.first { 0.0 } else { rule.momentum * *buffer };
             let moved = kept + share * g;
             *buffer = moved;
-            let direction = if self.nesterov { g + self.momentum * moved } else { moved };
-            *p -= self.rate * direction;
+            let direction = if rule.nesterov { g + rule.momentum * moved } else { moved };
+            *p -= rule.rate * direction;
         }
     }
 }
@@ -105,16 +109,29 @@ impl Adam {
             root: correction(beta2).sqrt() as f32,
         }
     }
+}
+
+struct AdamStep<'a> {
+    rule: &'a Adam,
+    p: &'a mut [f32],
+    mean: &'a mut [f32],
+    squares: &'a mut [f32],
+    g: &'a [f32],
+}
+
+impl Kernel for AdamStep<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn apply(&self, p: &mut [f32], mean: &mut [f32], squares: &mut [f32], g: &[f32]) {
-        for (((p, mean), squares), &g) in p.iter_mut().zip(mean).zip(squares).zip(g) {
-            let g = g + self.coupled_decay * *p;
-            let m = self.beta1 * *mean + (1.0 - self.beta1) * g;
-            let v = self.beta2 * *squares + (1.0 - self.beta2) * g * g;
+    fn run(self) {
+        let rule = self.rule;
+        for (((p, mean), squares), &g) in self.p.iter_mut().zip(self.mean).zip(self.squares).zip(self.g) {
+            let g = g + rule.coupled_decay * *p;
+            let m = rule.beta1 * *mean + (1.0 - rule.beta1) * g;
+            let v = rule.beta2 * *squares + (1.0 - rule.beta2) * g * g;
             *mean = m;
             *squares = v;
-            *p = *p * self.shrink - self.rate * m / (v.sqrt() / self.root + self.epsilon);
+            *p = *p * rule.shrink - rule.rate * m / (v.sqrt() / rule.root + rule.epsilon);
         }
     }
 }
