@@ -31,9 +31,11 @@ pub use error::{Error, Result};
 
 /// The one list of operations.
 pub static OPS: &[op::Entry] = &[
-    ops::activation::ENTRY, //
+    ops::activation::ENTRY,
     ops::batch_norm::ENTRY,
     ops::concat::ENTRY,
+    ops::conv3d::ENTRY,
+    ops::conv_transpose3d::ENTRY,
     ops::global_average_pool::ENTRY,
     ops::linear::ENTRY,
     ops::loss::ENTRY,

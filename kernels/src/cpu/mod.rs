@@ -1,10 +1,14 @@
-//! What the CPU paths of several operations share: instruction sets, elementwise loops, reductions.
+//! What the CPU paths of several operations share: instruction sets, vectors, convolution kernels,
+//! elementwise loops, reductions, the measured ceiling.
 
+pub(crate) mod convolution;
 pub mod elementwise;
 mod isa;
 pub mod lanes;
 pub mod math;
+pub mod peak;
 mod reduce;
+pub(crate) mod vector;
 
 pub use isa::{Isa, Kernel};
 pub use reduce::sum_pieces;
