@@ -14,7 +14,9 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
             ));
         }
     }
-    let shapes = [vec![Input::normal([3, 5, 11]), Input::uniform([1], 0.1, 0.4)]];
-    cases.extend(shapes.map(|inputs| Case::boxed("Prelu [3, 5, 11]", Activation::Prelu, inputs)));
+    for (shape, slopes) in [([3, 5, 11], 1), ([3, 5, 11], 11), ([9, 40, 64], 64)] {
+        let inputs = vec![Input::normal(shape), Input::uniform([slopes], 0.1, 0.4)];
+        cases.push(Case::boxed(format!("Prelu {shape:?}, {slopes} slopes"), Activation::Prelu, inputs));
+    }
     cases
 }

@@ -3,7 +3,7 @@
 //! | name | y | dy/dx |
 //! | --- | --- | --- |
 //! | ReLU | max(x, 0) | 1 where x > 0, else 0 |
-//! | PReLU | x where x > 0, else a·x; a is a learned scalar (He et al., 2015) | 1 or a |
+//! | PReLU | x where x > 0, else a·x; a is learned, one or one per channel (He et al., 2015) | 1 or a |
 //! | ELU | x where x > 0, else exp(x) - 1 (Clevert et al., 2016) | 1 or exp(x) |
 //! | sigmoid | 1 / (1 + exp(-x)) | y·(1 - y) |
 //!
@@ -26,7 +26,7 @@ pub const ENTRY: Entry = Entry {
     notes: include_str!("NOTES.md"),
 };
 
-/// An elementwise activation of one input of any shape; PReLU has a second input `[1]`, its slope.
+/// An elementwise activation of one input of any shape; PReLU has a second input, its slopes, `[1]` or `[channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// max(x, 0).
@@ -48,8 +48,10 @@ impl Operation for Activation {
 
     fn infer(&self, inputs: &[Shape]) -> Result<Shape> {
         match (self, inputs) {
-            (Self::Prelu, [x, slope]) if slope.elements() == 1 => Ok(*x),
-            (Self::Prelu, _) => Err(Error::shape(Self::NAME, "x and a slope [1]", format!("{inputs:?}"))),
+            (Self::Prelu, [x, slope]) if [1, x.channels()].contains(&slope.elements()) => Ok(*x),
+            (Self::Prelu, _) => {
+                Err(Error::shape(Self::NAME, "x and slopes [1] or [channels]", format!("{inputs:?}")))
+            }
             (_, [x]) => Ok(*x),
             _ => Err(Error::shape(Self::NAME, "one input", format!("{inputs:?}"))),
         }
@@ -66,8 +68,8 @@ impl Operation for Activation {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
         require_f32(Self::NAME, inputs)?;
-        let slope = inputs.get(1).map_or(0.0, |slope| slope.as_slice()[0]);
-        let y = cpu::forward(cx, *self, inputs[0], slope)?;
+        let slopes = inputs.get(1).map_or(&[][..], |slopes| slopes.as_slice());
+        let y = cpu::forward(cx, *self, inputs[0], slopes)?;
         let saved = match self {
             Self::Prelu => vec![inputs[0].clone(), inputs[1].clone()],
             _ => vec![y.clone()],
@@ -83,11 +85,11 @@ impl Operation for Activation {
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         let slope_gradient = match self {
-            Self::Prelu if need[1] => Some(cpu::slope_gradient(cx, &saved[0], &dy)?),
+            Self::Prelu if need[1] => Some(cpu::slope_gradient(cx, &saved[0], saved[1].shape(), &dy)?),
             _ => None,
         };
-        let slope = saved.get(1).map_or(0.0, |slope| slope.as_slice()[0]);
-        let dx = need[0].then(|| cpu::backward(cx, *self, &saved[0], slope, dy)).transpose()?;
+        let slopes = saved.get(1).map_or(&[][..], |slopes| slopes.as_slice());
+        let dx = need[0].then(|| cpu::backward(cx, *self, &saved[0], slopes, dy)).transpose()?;
         Ok(if *self == Self::Prelu { vec![dx, slope_gradient] } else { vec![dx] })
     }
 
