@@ -70,7 +70,7 @@ fn folders_and_volumes_that_give_no_cube() {
 
     let folder = case("small");
     volume(&folder, "s.nii.gz", [40, 40, 20], |_| -500.0);
-    assert_says(&cut(&folder, &out), &["no cube"]);
+    assert_says(&cut(&folder, &out), &["s.nii.gz", "too small", "65x65x36"]);
     assert!(!out.exists(), "a failed command leaves no output");
 }
 
@@ -171,14 +171,16 @@ fn outputs_that_cannot_be_written() {
     std::fs::write(&file, b"in the way").unwrap();
     let inside = file.join("run");
     let train = ["pretrain", "--cubes", &cubes, "--width", "2", "--steps", "1", "--out"];
-    let with = |out: &str| [&train[..], &[out]].concat();
-    assert_says(&fail(1, &with(text(&inside))), &["file"]);
-    assert_says(&fail(1, &with(text(&file))), &["file", "not a directory"]);
+    fn with<'a>(train: &[&'a str], out: &'a str) -> Vec<&'a str> {
+        [train, &[out]].concat()
+    }
+    assert_says(&fail(1, &with(&train, text(&inside))), &["file"]);
+    assert_says(&fail(1, &with(&train, text(&file))), &["file", "not a directory"]);
 
     let run = temporary.path().join("run");
-    succeed(&with(text(&run)));
+    succeed(&with(&train, text(&run)));
     let before = std::fs::read(run.join("checkpoints/last.safetensors")).unwrap();
-    assert_says(&fail(1, &with(text(&run))), &["run", "--resume"]);
+    assert_says(&fail(1, &with(&train, text(&run))), &["run", "--resume"]);
     assert_eq!(before, std::fs::read(run.join("checkpoints/last.safetensors")).unwrap());
 
     // A run of another configuration is not continued.
@@ -193,7 +195,7 @@ fn a_full_disk_keeps_what_was_written() {
     let disk = temporary.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
     let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs", text(&disk)])
+        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs", text(&disk)])
         .output()
         .is_ok_and(|output| output.status.success());
     if !mounted {

@@ -127,7 +127,7 @@ fn weights_give_the_same_cubes_in_every_container() {
     write_pt(at("plain.pt"), &state, PtLayout::StateDict).unwrap();
     let mut parallel = state.clone();
     parallel.tensors.iter_mut().for_each(|tensor| tensor.name.insert_str(0, "module."));
-    write_pt(at("parallel.pt"), &parallel, PtLayout::Training { epoch: 3, optimizer: None }).unwrap();
+    write_pt(at("parallel.pt"), &parallel, PtLayout::Training { epoch: Some(3), optimizer: None }).unwrap();
     succeed(&["convert", text(&at("parallel.pt")), text(&at("native.safetensors"))]);
     succeed(&["convert", text(&at("native.safetensors")), text(&at("back.pt"))]);
     let restore = |weights: &str, statistics: &str| {
