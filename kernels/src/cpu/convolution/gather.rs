@@ -4,7 +4,8 @@
 //! in [`AxisClass`]es and in how weights are addressed, nothing else.
 
 use super::gather_tile::{GatherKernel, Tile};
-use super::geometry::{AxisClass, MOST_VOXELS, OUTSIDE};
+use super::geometry::{AxisClass, MOST_VOXELS};
+use super::tiles::{Task, Tiles};
 use crate::{Context, Error, Result};
 use genesis_tensor::parallel::SendPointer;
 use genesis_tensor::{DType, Tensor};
@@ -55,13 +56,6 @@ struct Segment<'a> {
     channels: usize,
 }
 
-/// A block of voxels of one class, for some blocks of output channels.
-struct Task {
-    class: [usize; 3],
-    voxels: std::ops::Range<usize>,
-    blocks: std::ops::Range<usize>,
-}
-
 impl Gather<'_> {
     /// Computes the output, `[batch, output…, output_channels]`, every element of it.
     pub fn run(&self, cx: &Context, output: &mut [f32]) -> Result<()> {
@@ -94,7 +88,6 @@ impl Gather<'_> {
                         [..self.taps() * segment.channels * kernel.lanes];
                     for tile in &tiles.list {
                         let call = Tile {
-                            // The offset may reach the end of the slice only if there are no voxels.
                             source: segment.source.values[segment.first..].as_ptr(),
                             source_pitch: segment.source.channels,
                             channels: segment.channels,
@@ -214,81 +207,5 @@ impl Gather<'_> {
 
     fn class_voxels(&self, class: [usize; 3]) -> usize {
         (0..3).map(|axis| self.classes[axis][class[axis]].count).product::<usize>() * self.batch
-    }
-}
-
-/// The tiles of a task with their tap lists, used again for every block of channels.
-struct Tiles {
-    list: Vec<TileVoxels>,
-    taps: Vec<i32>,
-}
-
-/// The most voxels any micro-kernel's tile has.
-const MOST_TILE: usize = 16;
-
-struct TileVoxels {
-    voxels: [i32; MOST_TILE],
-    count: usize,
-    first_tap: usize,
-    tap_count: usize,
-}
-
-impl Tiles {
-    fn new(gather: &Gather, size: usize, task: &Task) -> Self {
-        let axes: [&AxisClass; 3] = std::array::from_fn(|axis| &gather.classes[axis][task.class[axis]]);
-        let [d, h, w] = axes;
-        let tap_count: usize = axes.iter().map(|axis| axis.taps.len()).product();
-        let tiles = task.voxels.len().div_ceil(size);
-        let mut all = Self {
-            list: Vec::with_capacity(tiles),
-            taps: Vec::with_capacity(tiles * tap_count * (1 + size)),
-        };
-        let mut columns: Vec<[i32; MOST_TILE]> = Vec::with_capacity(w.taps.len());
-        for first in task.voxels.clone().step_by(size) {
-            let count = size.min(task.voxels.end - first);
-            let mut positions = [[0usize; 4]; MOST_TILE];
-            let mut voxels = [0i32; MOST_TILE];
-            for m in 0..count {
-                let index = first + m;
-                let (rest, iw) = (index / w.count, index % w.count);
-                let (rest, ih) = (rest / h.count, rest % h.count);
-                let (n, id) = (rest / d.count, rest % d.count);
-                positions[m] = [n, id, ih, iw];
-                let at = |axis: &AxisClass, i: usize| axis.first + axis.step * i;
-                let row = (n * gather.output[0] + at(d, id)) * gather.output[1] + at(h, ih);
-                voxels[m] = (row * gather.output[2] + at(w, iw)) as i32;
-            }
-            let first_tap = all.taps.len();
-            let mut listed = 0;
-            columns.clear();
-            for tap in &w.taps {
-                let reads = |m: usize| if m < count { tap.reads[positions[m][3]] } else { OUTSIDE };
-                columns.push(std::array::from_fn::<i32, MOST_TILE, _>(reads));
-            }
-            for td in &d.taps {
-                for th in &h.taps {
-                    let mut rows = [OUTSIDE; MOST_TILE];
-                    for m in 0..count {
-                        let [n, id, ih, _] = positions[m];
-                        let (rd, rh) = (td.reads[id], th.reads[ih]);
-                        if rd >= 0 && rh >= 0 {
-                            let row = (n * gather.input[0] + rd as usize) * gather.input[1] + rh as usize;
-                            rows[m] = (row * gather.input[2]) as i32;
-                        }
-                    }
-                    let tap = (td.position * gather.kernel[1] + th.position) * gather.kernel[2];
-                    for (tw, column) in w.taps.iter().zip(&columns) {
-                        let reads: [i32; MOST_TILE] = std::array::from_fn(|m| rows[m] + column[m]);
-                        if reads.iter().any(|&read| read >= 0) {
-                            all.taps.push((tap + tw.position) as i32);
-                            all.taps.extend_from_slice(&reads[..size]);
-                            listed += 1;
-                        }
-                    }
-                }
-            }
-            all.list.push(TileVoxels { voxels, count, first_tap, tap_count: listed });
-        }
-        all
     }
 }

@@ -11,6 +11,7 @@ mod channel_sums;
 mod gather;
 mod gather_tile;
 mod geometry;
+mod tiles;
 mod weight_gradient;
 mod weight_tile;
 

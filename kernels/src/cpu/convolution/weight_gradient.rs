@@ -60,7 +60,7 @@ pub(crate) fn weight_gradient(
     if voxels(&geometry.image).max(voxels(&geometry.result)) > MOST_VOXELS {
         return Err(Error::operation("convolution", format!("more than {MOST_VOXELS} voxels")));
     }
-    let kernel = WeightKernel::select(cx.isa, outputs);
+    let kernel = WeightKernel::select(cx.isa, inputs, outputs);
     let chunk = (CHUNK_VOXELS / geometry.result[2]).max(1);
     let job = WeightGradient { geometry, input, inputs, gradient, outputs, kernel, chunk };
 
@@ -202,6 +202,7 @@ fn copy_channels(to: &mut [f32], from: &[f32]) {
         }
     }
     let copied = match to.len() {
+        1 => whole::<1>(to, from),
         4 => whole::<4>(to, from),
         6 => whole::<6>(to, from),
         8 => whole::<8>(to, from),

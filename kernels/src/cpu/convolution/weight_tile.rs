@@ -35,9 +35,15 @@ pub(super) struct WeightKernel {
 }
 
 impl WeightKernel {
-    /// The micro-kernel for an instruction set; narrow outputs get one register of channels.
-    pub fn select(isa: Isa, output_channels: usize) -> Self {
+    /// The micro-kernel for an instruction set; a single input channel gets one row, narrow outputs
+    /// one register of channels.
+    pub fn select(isa: Isa, input_channels: usize, output_channels: usize) -> Self {
         match isa {
+            Isa::Portable if input_channels == 1 => Self { rows: 1, lanes: 8, run: portable::<1, 2> },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if input_channels == 1 => Self { rows: 1, lanes: 32, run: avx2::<1, 4> },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if input_channels == 1 => Self { rows: 1, lanes: 32, run: avx512::<1, 2> },
             Isa::Portable if output_channels <= 4 => Self { rows: 4, lanes: 4, run: portable::<4, 1> },
             Isa::Portable => Self { rows: 4, lanes: 8, run: portable::<4, 2> },
             #[cfg(target_arch = "x86_64")]
