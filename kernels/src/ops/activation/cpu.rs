@@ -11,10 +11,10 @@ pub fn forward(cx: &Context, activation: Activation, x: &Tensor, slope: f32) -> 
     let (out, x) = (y.as_mut_slice()?, [x.as_slice()]);
     match activation {
         // Not `max`, which would turn a NaN into 0.
-        Activation::Relu => map(cx, out, x, |[x]| if x < 0.0 { 0.0 } else { x }),
-        Activation::Prelu => map(cx, out, x, |[x]| if x > 0.0 { x } else { slope * x }),
-        Activation::Elu => map(cx, out, x, |[x]| math::elu(x)),
-        Activation::Sigmoid => map(cx, out, x, |[x]| math::sigmoid(x)),
+        Activation::Relu => map(cx, out, x, move |[x]| if x < 0.0 { 0.0 } else { x }),
+        Activation::Prelu => map(cx, out, x, move |[x]| if x > 0.0 { x } else { slope * x }),
+        Activation::Elu => map(cx, out, x, move |[x]| math::elu(x)),
+        Activation::Sigmoid => map(cx, out, x, move |[x]| math::sigmoid(x)),
     }
     Ok(y)
 }
@@ -30,10 +30,10 @@ pub fn backward(
     let (out, kept) = (dy.as_mut_slice()?, [kept.as_slice()]);
     match activation {
         // A choice, not a product with 0 or 1: an infinite dy must not become NaN where x < 0.
-        Activation::Relu => update(cx, out, kept, |d, [y]| if y <= 0.0 { 0.0 } else { d }),
-        Activation::Prelu => update(cx, out, kept, |d, [x]| if x > 0.0 { d } else { slope * d }),
-        Activation::Elu => update(cx, out, kept, |d, [y]| if y > 0.0 { d } else { d * (y + 1.0) }),
-        Activation::Sigmoid => update(cx, out, kept, |d, [y]| d * y * (1.0 - y)),
+        Activation::Relu => update(cx, out, kept, move |d, [y]| if y <= 0.0 { 0.0 } else { d }),
+        Activation::Prelu => update(cx, out, kept, move |d, [x]| if x > 0.0 { d } else { slope * d }),
+        Activation::Elu => update(cx, out, kept, move |d, [y]| if y > 0.0 { d } else { d * (y + 1.0) }),
+        Activation::Sigmoid => update(cx, out, kept, move |d, [y]| d * y * (1.0 - y)),
     }
     Ok(dy)
 }
