@@ -1,4 +1,7 @@
 //! Loops that compute each element from the elements of the same position.
+//!
+//! The function is a short closure, `move` where it uses outer numbers: those it holds by reference would
+//! be read again after every store, and nothing would be vectorised.
 
 use super::{Kernel, PIECE};
 use crate::Context;
@@ -10,12 +13,12 @@ pub fn map<const N: usize>(
     cx: &Context,
     out: &mut [f32],
     inputs: [&[f32]; N],
-    f: impl Fn([f32; N]) -> f32 + Sync,
+    f: impl Fn([f32; N]) -> f32 + Copy + Sync,
 ) {
     cx.pool.run_pieces(out, PIECE, |index, out| {
         let start = index * PIECE;
         let inputs = inputs.map(|input| &input[start..start + out.len()]);
-        cx.isa.launch(Loop { out, inputs, f: |_: f32, values: [f32; N]| f(values) });
+        cx.isa.launch(Loop { out, inputs, f: move |_: f32, values: [f32; N]| f(values) });
     });
 }
 
@@ -25,12 +28,12 @@ pub fn update<const N: usize>(
     cx: &Context,
     out: &mut [f32],
     inputs: [&[f32]; N],
-    f: impl Fn(f32, [f32; N]) -> f32 + Sync,
+    f: impl Fn(f32, [f32; N]) -> f32 + Copy + Sync,
 ) {
     cx.pool.run_pieces(out, PIECE, |index, out| {
         let start = index * PIECE;
         let inputs = inputs.map(|input| &input[start..start + out.len()]);
-        cx.isa.launch(Loop { out, inputs, f: &f });
+        cx.isa.launch(Loop { out, inputs, f });
     });
 }
 

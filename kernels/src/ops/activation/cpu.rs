@@ -11,10 +11,10 @@ pub fn forward(cx: &Context, activation: Activation, x: &Tensor, slopes: &[f32])
     let (out, x) = (y.as_mut_slice()?, [x.as_slice()]);
     match activation {
         // Not `max`, which would turn a NaN into 0.
-        Activation::Relu => map(cx, out, x, |[x]| if x < 0.0 { 0.0 } else { x }),
+        Activation::Relu => map(cx, out, x, move |[x]| if x < 0.0 { 0.0 } else { x }),
         Activation::Prelu => rows(cx, out, x[0], slopes, |_, x, slope| if x > 0.0 { x } else { slope * x }),
-        Activation::Elu => map(cx, out, x, |[x]| math::elu(x)),
-        Activation::Sigmoid => map(cx, out, x, |[x]| math::sigmoid(x)),
+        Activation::Elu => map(cx, out, x, move |[x]| math::elu(x)),
+        Activation::Sigmoid => map(cx, out, x, move |[x]| math::sigmoid(x)),
     }
     Ok(y)
 }
@@ -30,12 +30,12 @@ pub fn backward(
     let (out, kept) = (dy.as_mut_slice()?, [kept.as_slice()]);
     match activation {
         // A choice, not a product with 0 or 1: an infinite dy must not become NaN where x < 0.
-        Activation::Relu => update(cx, out, kept, |d, [y]| if y <= 0.0 { 0.0 } else { d }),
+        Activation::Relu => update(cx, out, kept, move |d, [y]| if y <= 0.0 { 0.0 } else { d }),
         Activation::Prelu => {
             rows(cx, out, kept[0], slopes, |d, x, slope| if x > 0.0 { d } else { slope * d })
         }
-        Activation::Elu => update(cx, out, kept, |d, [y]| if y > 0.0 { d } else { d * (y + 1.0) }),
-        Activation::Sigmoid => update(cx, out, kept, |d, [y]| d * y * (1.0 - y)),
+        Activation::Elu => update(cx, out, kept, move |d, [y]| if y > 0.0 { d } else { d * (y + 1.0) }),
+        Activation::Sigmoid => update(cx, out, kept, move |d, [y]| d * y * (1.0 - y)),
     }
     Ok(dy)
 }

@@ -137,26 +137,26 @@ pub fn backward(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32) -> Result<
     let share = (f64::from(dy) / denominator) as f32;
     let twice = 2.0 * share;
     match loss {
-        Loss::Mse => map(cx, gradient, [p, t], |[p, t]| twice * (p - t)),
+        Loss::Mse => map(cx, gradient, [p, t], move |[p, t]| twice * (p - t)),
         Loss::MaskedMse => {
             let twice = if denominator == 0.0 { 0.0 } else { twice };
             if let Some(mask) = &saved.mask {
                 let inputs = [p, t, mask.as_slice()];
-                map(cx, gradient, inputs, |[p, t, m]| if m == 0.0 { 0.0 } else { twice * m * (p - t) });
+                map(cx, gradient, inputs, move |[p, t, m]| if m == 0.0 { 0.0 } else { twice * m * (p - t) });
             }
         }
-        Loss::Bce => map(cx, gradient, [p, t], |[p, t]| {
+        Loss::Bce => map(cx, gradient, [p, t], move |[p, t]| {
             share * (p - t) / (p * (1.0 - p)).max(SMALLEST_PRODUCT) //
         }),
-        Loss::BceWithLogits => map(cx, gradient, [p, t], |[p, t]| share * (math::sigmoid(p) - t)),
+        Loss::BceWithLogits => map(cx, gradient, [p, t], move |[p, t]| share * (math::sigmoid(p) - t)),
         Loss::CrossEntropy => {
             softmax_gradient(cx, gradient, p, t, saved.prediction.shape().channels(), share);
         }
         Loss::Dice { .. } => {
             let base = (f64::from(dy) * numerator / (denominator * denominator)) as f32;
-            map(cx, gradient, [t], |[t]| base - twice * t);
+            map(cx, gradient, [t], move |[t]| base - twice * t);
         }
-        Loss::SigmoidMse => map(cx, gradient, [p, t], |[y, t]| twice * (y - t) * y * (1.0 - y)),
+        Loss::SigmoidMse => map(cx, gradient, [p, t], move |[y, t]| twice * (y - t) * y * (1.0 - y)),
     }
     Ok(out)
 }

@@ -62,7 +62,12 @@ pub fn forward<P: Position>(
         let start = ((n * depth + d * op.stride[0]) * height + h * op.stride[1]) * width * channels;
         let (y, positions) = &mut rows[0];
         let (x, stride) = (&x[start..], op.stride[2] * channels);
-        cx.isa.launch(PoolRow { x, offsets: &offsets, stride, channels, y, positions });
+        let row = PoolRow { x, offsets: &offsets, stride, channels, y, positions };
+        match channels {
+            8 => cx.isa.launch(PoolFew::<P, 8>(row)),
+            16 => cx.isa.launch(PoolFew::<P, 16>(row)),
+            _ => cx.isa.launch(row),
+        }
     });
     Ok((y, positions))
 }
@@ -89,6 +94,32 @@ impl<P: Position> Kernel for PoolRow<'_, P> {
             for (k, &offset) in self.offsets.iter().enumerate().skip(1) {
                 compare(y, positions, &window[offset..offset + y.len()], P::new(k));
             }
+        }
+    }
+}
+
+/// The same for a number of channels known when compiling: few channels, little work a voxel, so that
+/// counting blocks would take longer than the comparisons.
+struct PoolFew<'a, P, const C: usize>(PoolRow<'a, P>);
+
+impl<P: Position, const C: usize> Kernel for PoolFew<'_, P, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (y, _) = self.0.y.as_chunks_mut::<C>();
+        let (positions, _) = self.0.positions.as_chunks_mut::<C>();
+        for (w, (y, positions)) in y.iter_mut().zip(positions).enumerate() {
+            let window = &self.0.x[w * self.0.stride..];
+            let mut best = [f32::NEG_INFINITY; C];
+            let mut position = [0u32; C];
+            for (k, &offset) in self.0.offsets.iter().enumerate() {
+                if let Some(x) = window[offset..].first_chunk::<C>() {
+                    compare_block(&mut best, &mut position, x, k as u32);
+                }
+            }
+            *y = best;
+            *positions = position.map(|k| P::new(k as usize));
         }
     }
 }
@@ -143,7 +174,7 @@ pub fn backward<P: Position>(
             for window_h in windows(h, op.kernel[1], op.stride[1], rows_h) {
                 let start = ((n * rows_d + window_d) * rows_h + window_h) * row;
                 let above = (d - window_d * op.stride[0]) * op.kernel[1] + h - window_h * op.stride[1];
-                cx.isa.launch(GatherRow {
+                let row = GatherRow {
                     dy: &dy[start..start + row],
                     positions: &positions[start..start + row],
                     dx,
@@ -151,7 +182,13 @@ pub fn backward<P: Position>(
                     kernel: op.kernel[2],
                     stride: op.stride[2],
                     first: above * op.kernel[2],
-                });
+                };
+                match channels {
+                    8 => cx.isa.launch(GatherFew::<P, 8>(row)),
+                    16 => cx.isa.launch(GatherFew::<P, 16>(row)),
+                    32 => cx.isa.launch(GatherFew::<P, 32>(row)),
+                    _ => cx.isa.launch(row),
+                }
             }
         }
     });
@@ -192,6 +229,26 @@ impl<P: Position> Kernel for GatherRow<'_, P> {
     }
 }
 
+/// The same for a number of channels known when compiling; see [`PoolFew`].
+struct GatherFew<'a, P, const C: usize>(GatherRow<'a, P>);
+
+impl<P: Position, const C: usize> Kernel for GatherFew<'_, P, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (dy, _) = self.0.dy.as_chunks::<C>();
+        let (positions, _) = self.0.positions.as_chunks::<C>();
+        let (dx, _) = self.0.dx.as_chunks_mut::<C>();
+        for (window, (dy, positions)) in dy.iter().zip(positions).enumerate() {
+            for k in 0..self.0.kernel {
+                let dx = &mut dx[window * self.0.stride + k];
+                add_block(dx, dy, positions, P::new(self.0.first + k));
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn add_where<P: Position>(dx: &mut [f32], dy: &[f32], positions: &[P], wanted: P) {
     let (dx, dx_rest) = dx.as_chunks_mut::<WIDE>();
@@ -213,6 +270,10 @@ fn add_where<P: Position>(dx: &mut [f32], dy: &[f32], positions: &[P], wanted: P
 
 #[inline(always)]
 fn add_block<P: Position, const B: usize>(dx: &mut [f32; B], dy: &[f32; B], positions: &[P; B], wanted: P) {
-    let before = *dx;
-    *dx = std::array::from_fn(|i| before[i] + if positions[i] == wanted { dy[i] } else { 0.0 });
+    // A mask instead of a choice: 8 or 16 of these are unrolled before they are vectorised, and then a
+    // choice would become a branch.
+    for i in 0..B {
+        let mask = u32::from(positions[i] == wanted).wrapping_neg();
+        dx[i] += f32::from_bits(dy[i].to_bits() & mask);
+    }
 }

@@ -27,7 +27,7 @@ pub fn update(
             });
         }
         (Optimizer::Sgd { weight_decay, .. }, _) => {
-            update_elements(cx, p, [g], |p, [g]| p - rate * (g + weight_decay * p));
+            update_elements(cx, p, [g], move |p, [g]| p - rate * (g + weight_decay * p));
         }
         (Optimizer::Adam(moments) | Optimizer::AdamW(moments), [mean, squares]) => {
             let decoupled = matches!(optimizer, Optimizer::AdamW(_));
