@@ -24,7 +24,7 @@ const CUBES_PER_VOLUME: usize = 16;
 /// Cubes of the unseen scan.
 const TEST_CUBES: usize = 12;
 /// Cubes per step.
-const BATCH: usize = 4;
+const BATCH: usize = 2;
 
 /// What the demo is to do.
 pub struct Demo {
@@ -84,7 +84,7 @@ impl Restored {
 
 impl Demo {
     /// Training steps unless told otherwise.
-    pub const STEPS: u64 = 140;
+    pub const STEPS: u64 = 150;
     /// Width of the network unless told otherwise.
     pub const WIDTH: usize = 8;
 

@@ -2,7 +2,7 @@
 //! operation, and its peak memory:
 //!
 //! ```text
-//! cargo run --release --example time_training_step [width] [batch] [steps] [threads]
+//! cargo run --release --example 05_profile_a_training_step [width] [batch] [steps] [threads]
 //! ```
 
 use genesis_autograd::{Executed, Tape, Var};

@@ -1,7 +1,7 @@
 //! Milliseconds per 64x64x32 cube and core of each deformation and of whole recipes:
 //!
 //! ```text
-//! cargo run --release --example time_deformation [cubes]
+//! cargo run --release --example 06_time_deformation [cubes]
 //! ```
 
 use std::time::Instant;
