@@ -29,7 +29,7 @@ fn random(shape: impl Into<Shape>) -> Result<Tensor> {
 }
 
 fn report(name: &str, bytes: u64, seconds: f64) {
-    println!("{name:<34} {:8.2} ms {:8.1} GB/s", seconds * 1e3, bytes as f64 / seconds / 1e9);
+    println!("{name:<40} {:8.2} ms {:8.1} GB/s", seconds * 1e3, bytes as f64 / seconds / 1e9);
 }
 
 /// The least of several times.

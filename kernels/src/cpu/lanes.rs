@@ -116,7 +116,7 @@ mod tests {
             let lanes = Lanes::new(channels);
             assert_eq!(lanes.width % channels, 0);
             assert_eq!(lanes.piece % lanes.width, 0);
-            assert!(lanes.width % BLOCK == 0 || lanes.width == channels, "{lanes:?}");
+            assert!(lanes.width.is_multiple_of(BLOCK) || lanes.width == channels, "{lanes:?}");
             assert!(lanes.piece >= PIECE && lanes.piece < PIECE + lanes.width);
         }
         assert_eq!(Lanes::new(1).width, 256);

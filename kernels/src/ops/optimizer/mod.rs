@@ -101,29 +101,31 @@ impl Optimizer {
     /// When one is negative, not a number, or (β₁, β₂) not below 1, and for Nesterov without momentum
     /// or with damping.
     pub fn validate(&self) -> Result<()> {
-        let (named, below_one): (&[(&str, f32)], &[(&str, f32)]) = match self {
+        let fail = |cause: String| Err(Error::operation(OptimizerStep::NAME, cause));
+        let (not_negative, below_one) = match self {
             Self::Sgd { momentum, weight_decay, dampening, nesterov } => {
                 if *nesterov && (*momentum == 0.0 || *dampening != 0.0) {
-                    return Err(Error::operation(
-                        OptimizerStep::NAME,
-                        "Nesterov wants a momentum above 0 and no dampening",
-                    ));
+                    return fail("Nesterov wants a momentum above 0 and no dampening".into());
                 }
-                (&[("momentum", *momentum), ("weight decay", *weight_decay), ("dampening", *dampening)], &[])
+                let all = [("momentum", momentum), ("weight decay", weight_decay), ("dampening", dampening)];
+                (all.to_vec(), vec![])
             }
             Self::Adam(m) | Self::AdamW(m) => (
-                &[("epsilon", m.epsilon), ("weight decay", m.weight_decay)],
-                &[("beta1", m.beta1), ("beta2", m.beta2)],
+                vec![("epsilon", &m.epsilon), ("weight decay", &m.weight_decay)],
+                vec![("beta1", &m.beta1), ("beta2", &m.beta2)],
             ),
         };
-        let bad = named.iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite()));
-        let bad = bad.or(below_one.iter().find(|(_, value)| !(0.0..1.0).contains(value)));
-        match bad {
-            None => Ok(()),
-            Some((name, value)) => {
-                Err(Error::operation(OptimizerStep::NAME, format!("a {name} of {value} is out of range")))
+        for (name, value) in not_negative.iter().chain(&below_one) {
+            if !(**value >= 0.0 && value.is_finite()) {
+                return fail(format!("a {name} of {value} is out of range, it must not be negative"));
             }
         }
+        for (name, value) in below_one {
+            if *value >= 1.0 {
+                return fail(format!("a {name} of {value} is out of range, it must be below 1"));
+            }
+        }
+        Ok(())
     }
 
     /// One step in place: `parameters` and `state` change. `step` counts from 1; the tensors have one
