@@ -19,3 +19,14 @@ pub(crate) use channel_sums::channel_sums;
 pub(crate) use gather::{Gather, Source, Weights};
 pub(crate) use geometry::Geometry;
 pub(crate) use weight_gradient::{WeightLayout, weight_gradient};
+
+use crate::Result;
+use genesis_tensor::{DType, Error, Tensor};
+
+/// An error if a tensor is in another number format than these kernels read.
+pub(crate) fn check_f32(operation: &'static str, tensors: &[&Tensor]) -> Result<()> {
+    match tensors.iter().map(|tensor| tensor.dtype()).find(|&given| given != DType::F32) {
+        Some(given) => Err(Error::DType { operation, wanted: DType::F32, given }.into()),
+        None => Ok(()),
+    }
+}

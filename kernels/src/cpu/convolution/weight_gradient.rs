@@ -12,8 +12,8 @@ use genesis_tensor::parallel::SendPointer;
 use genesis_tensor::{DType, Tensor};
 use std::ops::Range;
 
-/// Output voxels whose gradients are packed at a time: 16 KB in blocks of 32 channels.
-const CHUNK_VOXELS: usize = 128;
+/// Output voxels whose gradients are packed at a time: 24 KB in blocks of 32 channels.
+const CHUNK_VOXELS: usize = 192;
 /// Input channels a task handles.
 const TASK_INPUTS: usize = 64;
 /// Bytes of a task's sums, half of a core's L2 cache: this many output channels share packed input.

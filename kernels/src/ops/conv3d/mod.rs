@@ -12,7 +12,7 @@ pub mod shapes;
 #[cfg(test)]
 mod tests;
 
-use crate::cpu::convolution::Geometry;
+use crate::cpu::convolution::{Geometry, channel_sums, check_f32};
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -150,6 +150,7 @@ impl Operation for Conv3d {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (geometry, channels, outputs) = self.geometry(&shapes)?;
+        check_f32(Self::NAME, inputs)?;
         let bias = self.bias.then(|| inputs[self.inputs + 1].as_slice());
         let (activations, weight) = (&inputs[..self.inputs], inputs[self.inputs]);
         let y = cpu::forward(cx, &geometry, activations, &channels, weight, bias, outputs)?;
@@ -163,6 +164,7 @@ impl Operation for Conv3d {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
+        check_f32(Self::NAME, &[&dy])?;
         let mut shapes: Vec<Shape> = saved.iter().map(Tensor::shape).collect();
         if self.bias {
             shapes.push(Shape::from([dy.shape().channels()]));
@@ -188,8 +190,7 @@ impl Operation for Conv3d {
                 .transpose()?,
         );
         if self.bias {
-            let gradient = need[self.inputs + 1]
-                .then(|| crate::cpu::convolution::channel_sums(cx, dy.as_slice(), outputs));
+            let gradient = need[self.inputs + 1].then(|| channel_sums(cx, dy.as_slice(), outputs));
             gradients.push(gradient.transpose()?);
         }
         Ok(gradients)

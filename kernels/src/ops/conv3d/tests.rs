@@ -113,6 +113,11 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(conv.infer(&[Shape::from([0, 4, 4, 4, 2]), good[1], good[2]]).is_err());
     assert!(Conv3d { stride: [0, 1, 1], ..conv }.infer(&good).is_err());
     assert!(Conv3d { inputs: 3, ..conv }.infer(&good).is_err());
+    let cx = Context::new(1);
+    let (tensor, half) = (random(good[0], 1), random(good[0], 1).cast(genesis_tensor::DType::Bf16).unwrap());
+    let (weight, bias) = (random(good[1], 2), random(good[2], 3));
+    assert!(conv.forward(&cx, &[&tensor, &weight, &bias]).is_ok());
+    assert!(conv.forward(&cx, &[&half, &weight, &bias]).is_err());
     let valid = Conv3d { padding: [[0; 2]; 3], ..conv };
     assert!(valid.infer(&[Shape::from([1, 2, 4, 4, 2]), good[1], good[2]]).is_err());
 }

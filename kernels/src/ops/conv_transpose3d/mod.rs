@@ -10,7 +10,7 @@ mod cases;
 mod cpu;
 mod reference;
 
-use crate::cpu::convolution::Geometry;
+use crate::cpu::convolution::{Geometry, channel_sums, check_f32};
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -137,6 +137,7 @@ impl Operation for ConvTranspose3d {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, [Tensor; 2])> {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (geometry, _, outputs) = self.geometry(&shapes)?;
+        check_f32(Self::NAME, inputs)?;
         let bias = self.bias.then(|| inputs[2].as_slice());
         let y = cpu::forward(cx, &geometry, inputs[0], inputs[1], bias, outputs)?;
         Ok((y, [inputs[0].clone(), inputs[1].clone()]))
@@ -149,6 +150,7 @@ impl Operation for ConvTranspose3d {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
+        check_f32(Self::NAME, &[&dy])?;
         let mut shapes = vec![x.shape(), weight.shape()];
         if self.bias {
             shapes.push(Shape::from([dy.shape().channels()]));
@@ -163,7 +165,7 @@ impl Operation for ConvTranspose3d {
             need[1].then(|| cpu::weight_gradient(cx, &geometry, &x, &dy)).transpose()?,
         ];
         if self.bias {
-            let gradient = need[2].then(|| crate::cpu::convolution::channel_sums(cx, dy.as_slice(), outputs));
+            let gradient = need[2].then(|| channel_sums(cx, dy.as_slice(), outputs));
             gradients.push(gradient.transpose()?);
         }
         Ok(gradients)
