@@ -30,13 +30,13 @@ fn milliseconds(recipe: Recipe, cubes: u64) -> genesis_train::Result<[f64; 2]> {
     Ok([batches.iter().sum::<f64>() / 10.0, batches.iter().copied().fold(f64::INFINITY, f64::min)])
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cubes = match std::env::args().nth(1) {
         Some(count) => count.parse::<u64>()?.max(10),
         None => 2_000,
     };
     println!("{:<24}{:>14}{:>14}", "one core", "ms per cube", "best batch");
-    let print = |name: &str, recipe| -> anyhow::Result<()> {
+    let print = |name: &str, recipe| -> Result<(), Box<dyn std::error::Error>> {
         let [mean, best] = milliseconds(recipe, cubes)?;
         println!("{name:<24}{mean:>14.3}{best:>14.3}");
         Ok(())

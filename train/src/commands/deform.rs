@@ -1,17 +1,17 @@
 //! `genesis deform`: original and deformed cubes side by side, as arrays and as a picture.
 
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use genesis_tensor::random::{Purpose, Stream};
-use npyz::WriterBuilder;
 
-use crate::deform::{Deformer, Recipe, write_montage};
+use crate::cubes::{CubeSettings, Modality, ScaledVolume};
+use crate::deform::{Deformer, Recipe};
 use crate::error::{Error, Result};
+use crate::report::montage::{DeformationSample, deformation_montage};
+use crate::training::{CubeFiles, CubeSource};
+use crate::volume::{CubeWriter, read_volume};
 
-/// The size of the cubes cut from a volume.
-const CUBE: [usize; 3] = [64, 64, 32];
 /// The most cubes in the picture.
 const PICTURED: usize = 16;
 
@@ -29,7 +29,7 @@ preset's probabilities hold. Flips turn original and deformed cube alike.
 DIR receives original.npy and deformed.npy (float32 [N, rows, cols, deps]) and montage.png: one line
 per cube, the three central planes of the original, then of the deformed cube.")]
 pub struct DeformArgs {
-    /// Cubes [N, rows, cols, deps], or one volume [x, y, z] from which cubes are cut; .npy in [0, 1]
+    /// Cubes (.npy, [N, rows, cols, deps] in [0, 1]), or a CT volume from which cubes are cut
     #[arg(long, value_name = "FILE")]
     pub input: PathBuf,
     /// Directory for the results
@@ -111,97 +111,53 @@ pub fn run(args: &DeformArgs, common: &super::Common) -> Result<()> {
 }
 
 /// Reads the first `count` cubes of a `.npy` file, or cuts as many from a volume at random places.
-/// (A small reader of its own, to be replaced by the crate's volume readers.)
 fn read_cubes(path: &Path, count: usize, seed: u64) -> Result<Cubes> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
-    let array = npyz::NpyFile::new(BufReader::new(file))
-        .map_err(|cause| Error::file(path, format!("not a readable .npy file: {cause}")))?;
-    let shape = array.shape().to_vec();
-    let values = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
-    // At least two bytes a value: a longer array cannot be in the file.
-    if !values.is_some_and(|values| (1..=length / 2).contains(&values)) {
-        return Err(Error::file(path, format!("shape {shape:?} does not fit a file of {length} bytes")));
+    if path.extension().is_none_or(|extension| extension != "npy") {
+        // Anywhere in the volume: this command shows deformations, it does not choose data.
+        let settings = CubeSettings {
+            per_volume: count,
+            border: [0; 3],
+            max_tissue: 1.0,
+            ..CubeSettings::new(Modality::Ct)
+        };
+        let volume =
+            ScaledVolume::new(read_volume(path)?, &settings).map_err(|error| Error::file(path, error))?;
+        let mut voxels = Vec::new();
+        volume.draw(&settings, &mut Stream::new(seed, 0, 0, Purpose::Cubes), |_, cube| {
+            voxels.extend_from_slice(cube);
+            Ok(())
+        })?;
+        return Ok(Cubes { size: settings.cube, voxels });
     }
-    if array.order() != npyz::Order::C {
-        return Err(Error::file(path, "the array is in Fortran order; save it with numpy.ascontiguousarray"));
+    let file = CubeFiles::open(&[path.to_path_buf()])?;
+    let size = file.size();
+    let length: usize = size.iter().product();
+    let mut voxels = vec![0.0; file.count().min(count) * length];
+    for (index, cube) in voxels.chunks_exact_mut(length).enumerate() {
+        file.read(index, cube)?;
     }
-    let extents: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
-    let cubes = match extents[..] {
-        [cubes, rows, cols, deps] => {
-            let size = [rows, cols, deps];
-            Cubes { size, voxels: read_values(path, array, cubes.min(count) * rows * cols * deps)? }
-        }
-        [x, y, z] => cut([x, y, z], &read_values(path, array, x * y * z)?, count, seed).ok_or_else(|| {
-            Error::file(path, format!("the volume {x}x{y}x{z} is smaller than a cube, 64x64x32"))
-        })?,
-        _ => {
-            return Err(Error::file(
-                path,
-                format!("shape {shape:?} is neither [N, rows, cols, deps] nor [x, y, z]"),
-            ));
-        }
-    };
-    if let Some(value) = cubes.voxels.iter().find(|value| !(-1e-3..=1.001).contains(*value)) {
-        return Err(Error::file(
-            path,
-            format!("value {value} is not in [0, 1]; `genesis cubes` makes cubes that are"),
-        ));
-    }
-    Ok(cubes)
+    Ok(Cubes { size, voxels })
 }
 
-/// The first `count` values, float32 or float64.
-fn read_values(path: &Path, array: npyz::NpyFile<BufReader<File>>, count: usize) -> Result<Vec<f32>> {
-    let failed = |cause: std::io::Error| Error::file(path, format!("cannot read the array: {cause}"));
-    let array = match array.try_data::<f32>() {
-        Ok(values) => return values.take(count).collect::<std::io::Result<_>>().map_err(failed),
-        Err(array) => array,
-    };
-    let kind = array.dtype().descr();
-    let values = array
-        .data::<f64>()
-        .map_err(|_| Error::file(path, format!("numbers of type {kind}; float32 or float64 expected")))?;
-    values.take(count).map(|value| value.map(|v| v as f32)).collect::<std::io::Result<_>>().map_err(failed)
-}
-
-/// Cuts cubes at uniform places; `None` if the volume is smaller than a cube.
-fn cut(size: [usize; 3], volume: &[f32], count: usize, seed: u64) -> Option<Cubes> {
-    if (0..3).any(|axis| size[axis] < CUBE[axis]) {
-        return None;
-    }
-    let count = if size == CUBE { 1 } else { count };
-    let mut voxels = Vec::with_capacity(count * CUBE.iter().product::<usize>());
-    let mut stream = Stream::new(seed, 0, 0, Purpose::Cubes);
-    for _ in 0..count {
-        let corner = [0, 1, 2].map(|axis| stream.between(0, size[axis] - CUBE[axis]));
-        for x in corner[0]..corner[0] + CUBE[0] {
-            for y in corner[1]..corner[1] + CUBE[1] {
-                let start = (x * size[1] + y) * size[2] + corner[2];
-                voxels.extend_from_slice(&volume[start..start + CUBE[2]]);
-            }
-        }
-    }
-    Some(Cubes { size: CUBE, voxels })
-}
-
-/// Writes `[N, rows, cols, deps]` as float32 `.npy`.
 fn write_cubes(path: &Path, size: [usize; 3], voxels: &[f32]) -> Result<()> {
-    let [rows, cols, deps] = size.map(|extent| extent as u64);
-    let count = voxels.len() as u64 / (rows * cols * deps);
-    let file = File::create(path).map_err(Error::io("create", path))?;
-    let mut file = BufWriter::new(file);
-    let written = npyz::WriteOptions::new()
-        .default_dtype()
-        .shape(&[count, rows, cols, deps])
-        .writer(&mut file)
-        .begin_nd()
-        .and_then(|mut writer| {
-            writer.extend(voxels.iter().copied())?;
-            writer.finish()
+    let mut writer = CubeWriter::create(path, size)?;
+    voxels.chunks_exact(size.iter().product()).try_for_each(|cube| writer.push(cube))?;
+    writer.finish().map(drop)
+}
+
+/// The picture: a row for each cube, original and deformed in three planes.
+fn write_montage(path: &Path, size: [usize; 3], originals: &[f32], deformed: &[f32]) -> Result<()> {
+    let length = size.iter().product();
+    let pairs = originals.chunks_exact(length).zip(deformed.chunks_exact(length));
+    let samples: Vec<DeformationSample> = pairs
+        .enumerate()
+        .map(|(index, (original, deformed))| DeformationSample {
+            name: format!("cube {index}"),
+            original,
+            deformed,
         })
-        .and_then(|()| file.flush());
-    written.map_err(Error::io("write", path))
+        .collect();
+    deformation_montage(&samples, size, 2)?.write_png(path)
 }
 
 #[cfg(test)]
@@ -250,17 +206,18 @@ mod tests {
 
     #[test]
     fn cubes_are_cut_from_a_volume() {
-        let size = [70, 66, 40];
-        let volume: Vec<f32> = (0..70 * 66 * 40).map(|v| v as f32).collect();
-        let cubes = cut(size, &volume, 3, 1).unwrap();
-        assert_eq!((cubes.size, cubes.voxels.len()), (CUBE, 3 * 64 * 64 * 32));
-        for cube in cubes.voxels.chunks_exact(64 * 64 * 32) {
-            for (index, value) in cube.iter().enumerate() {
-                let offset = (index / 2048 * 66 + index / 32 % 64) * 40 + index % 32;
-                assert_eq!(value - cube[0], offset as f32);
-            }
-        }
-        assert!(cut([64, 64, 31], &volume, 1, 1).is_none());
+        let directory = tempfile::tempdir().unwrap();
+        let input = directory.path().join("scan.nii.gz");
+        let (size, affine) = (
+            [70, 66, 40],
+            [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+        );
+        let voxels = uniform(70 * 66 * 40).iter().map(|value| 2000.0 * value - 1000.0).collect();
+        let volume = crate::volume::Volume::new(voxels, size, affine).unwrap();
+        crate::volume::write_nifti(&input, &volume, crate::volume::ElementType::Float32).unwrap();
+        let cubes = read_cubes(&input, 3, 1).unwrap();
+        assert_eq!((cubes.size, cubes.voxels.len()), ([64, 64, 32], 3 * 64 * 64 * 32));
+        assert!(cubes.voxels.iter().all(|value| (0.0..=1.0).contains(value)));
     }
 
     #[test]
@@ -268,17 +225,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let input = directory.path().join("cubes.npy");
         let message = |more: &[&str]| deform(directory.path(), &input, more).unwrap_err().to_string();
-        assert!(message(&[]).contains("cannot open"));
+        assert!(message(&[]).contains("cubes.npy"));
         std::fs::write(&input, b"\x93NUMPY garbage").unwrap();
-        assert!(message(&[]).contains("not a readable .npy"));
+        assert!(message(&[]).contains("cubes.npy"));
         write_cubes(&input, [16, 16, 8], &uniform(2 * 16 * 16 * 8)).unwrap();
         assert!(message(&[]).contains("local shuffling needs at least 10"));
         assert!(message(&["--only", "blur"]).contains("unknown deformation"));
         let mut bytes = std::fs::read(&input).unwrap();
         bytes.truncate(9_000);
         std::fs::write(&input, bytes).unwrap();
-        assert!(message(&["--only", "flip"]).contains("cannot read the array"));
+        assert!(message(&["--only", "flip"]).contains("cubes.npy"));
         write_cubes(&input, [16, 16, 16], &[700.0; 16 * 16 * 16]).unwrap();
-        assert!(message(&[]).contains("value 700 is not in [0, 1]"));
+        assert!(message(&[]).contains("700"));
     }
 }

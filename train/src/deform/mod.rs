@@ -21,7 +21,6 @@ mod denoising;
 mod flip;
 mod in_painting;
 mod local_shuffling;
-mod montage;
 mod nonlinear;
 mod operation;
 mod patch_shuffling;
@@ -32,7 +31,6 @@ mod voxel_set;
 
 use genesis_tensor::random::{Purpose, Stream};
 
-pub use montage::write_montage;
 pub use operation::Operation;
 pub use recipe::{Axis, Denoising, Fill, Flip, LocalShuffling, Nonlinear, Painting, PatchShuffling, Recipe};
 
