@@ -135,7 +135,7 @@ fn weights_that_do_not_fit() {
     assert_says(&restore(&path), &["other.pt"]);
 
     let path = temporary.path().join("noise.pt");
-    std::fs::write(&path, (0..5000u32).map(|i| (i * 7919 >> 3) as u8).collect::<Vec<_>>()).unwrap();
+    std::fs::write(&path, (0..5000u32).map(|i| ((i * 7919) >> 3) as u8).collect::<Vec<_>>()).unwrap();
     assert_says(&restore(&path), &["noise.pt"]);
     assert_says(&restore(&temporary.path().join("absent.pt")), &["absent.pt"]);
     assert!(!out.exists());

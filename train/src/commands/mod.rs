@@ -34,6 +34,8 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Subcommand, Debug)]
+// One value per process: its size does not matter.
+#[allow(clippy::large_enum_variant)]
 enum Command {
     Demo(demo::DemoArgs),
     Phantom(phantom::PhantomArgs),
