@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! cargo run --release -p genesis-kernels --example time_conv3d -- \
-//!     [--isa avx512] [--threads 1] [--layer up_tr64] [--batch 2] [--runs 5] [--best true]
+//!     [--isa avx512] [--threads 1] [--layer up_tr64] [--batch 2] [--runs 5] [--best true] [--clock cpu]
 //! ```
 //! `--layer` takes a part of a name; `--best true` prints the fastest run instead of the median, for a
-//! machine that others use too. A share is of `threads` times the peak of one thread.
+//! machine that others use too; so does `--clock cpu`, which counts the time the one thread was running
+//! (Linux, a resolution of milliseconds). A share is of `threads` times the peak of one thread.
 
 use genesis_kernels::cpu::peak::peak_flops;
 use genesis_kernels::op::Operation;
@@ -24,9 +25,33 @@ struct Arguments {
     batch: usize,
     runs: usize,
     best: bool,
+    cpu: bool,
 }
 
 impl Arguments {
+    /// Seconds on the clock asked for.
+    fn now(&self) -> Result<f64> {
+        if !self.cpu {
+            static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+            return Ok(START.elapsed().as_secs_f64());
+        }
+        let statistics = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+        let running = statistics.split(' ').next().ok_or("an empty schedstat")?;
+        Ok(running.parse::<f64>()? * 1e-9)
+    }
+
+    /// Seconds that several runs take, after one to warm up.
+    fn times(&self, mut work: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+        work()?;
+        let mut times = Vec::new();
+        for _ in 0..self.runs {
+            let start = self.now()?;
+            work()?;
+            times.push(self.now()? - start);
+        }
+        Ok(times)
+    }
+
     /// The median of the times, or the least.
     fn choose(&self, mut times: Vec<f64>) -> f64 {
         times.sort_by(f64::total_cmp);
@@ -35,8 +60,15 @@ impl Arguments {
 }
 
 fn arguments() -> Result<Arguments> {
-    let mut arguments =
-        Arguments { isa: Isa::detect(), threads: 1, layer: String::new(), batch: 2, runs: 5, best: false };
+    let mut arguments = Arguments {
+        isa: Isa::detect(),
+        threads: 1,
+        layer: String::new(),
+        batch: 2,
+        runs: 5,
+        best: false,
+        cpu: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or(format!("{word} needs a value"))?;
@@ -45,24 +77,16 @@ fn arguments() -> Result<Arguments> {
             "--threads" => arguments.threads = value.parse()?,
             "--layer" => arguments.layer = value,
             "--batch" => arguments.batch = value.parse()?,
+            "--clock" => arguments.cpu = value == "cpu",
             "--best" => arguments.best = value.parse()?,
             "--runs" => arguments.runs = value.parse::<usize>()?.max(1),
             _ => return Err(format!("unknown argument {word}").into()),
         }
     }
-    Ok(arguments)
-}
-
-/// Seconds that several runs take, after one to warm up.
-fn times(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
-    work()?;
-    let mut times = Vec::new();
-    for _ in 0..runs {
-        let start = Instant::now();
-        work()?;
-        times.push(start.elapsed().as_secs_f64());
+    if arguments.cpu && arguments.threads > 1 {
+        return Err("--clock cpu counts one thread".into());
     }
-    Ok(times)
+    Ok(arguments)
 }
 
 /// Seconds of the forward pass, of the input gradients alone, and of the weight gradient alone.
@@ -78,7 +102,7 @@ fn time<O: Operation>(cx: &Context, operation: &O, layer: &Layer, arguments: &Ar
     let dy = draw(operation.infer(&shapes)?)?;
     let inputs: Vec<&Tensor> = inputs.iter().collect();
     let activations = layer.channels.len();
-    let forward = arguments.choose(times(arguments.runs, || {
+    let forward = arguments.choose(arguments.times(|| {
         operation.forward(cx, &inputs)?;
         Ok(())
     })?);
@@ -93,9 +117,9 @@ fn time<O: Operation>(cx: &Context, operation: &O, layer: &Layer, arguments: &Ar
                 None => operation.forward(cx, &inputs)?.1,
             };
             let dy = dy.clone();
-            let start = Instant::now();
+            let start = arguments.now()?;
             operation.backward(cx, kept, dy, &need)?;
-            times.push(start.elapsed().as_secs_f64());
+            times.push(arguments.now()? - start);
         }
         times.remove(0);
         Ok::<f64, Box<dyn std::error::Error>>(arguments.choose(times))

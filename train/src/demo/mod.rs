@@ -84,7 +84,7 @@ impl Restored {
 
 impl Demo {
     /// Training steps unless told otherwise.
-    pub const STEPS: u64 = 150;
+    pub const STEPS: u64 = 120;
     /// Width of the network unless told otherwise.
     pub const WIDTH: usize = 8;
 
@@ -159,6 +159,8 @@ impl Demo {
         config.seed = self.seed;
         config.steps = self.steps;
         config.batch_size = BATCH;
+        // A short run gains most from a rate that ends at 0.
+        config.schedule.name = "cosine".into();
         config.threads = self.threads;
         config.network.width = self.width;
         config.data.cubes = vec![train];
