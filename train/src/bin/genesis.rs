@@ -8,6 +8,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     genesis_train::progress::init_logging(cli.common().verbose, cli.common().quiet);
     std::panic::set_hook(Box::new(|panic| {
+        // The reader of our output went away (`genesis … | head`): nothing is wrong.
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout")) {
+            std::process::exit(0);
+        }
         let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
         eprintln!("error: internal error{place}: please report this with the command that led to it");
     }));
