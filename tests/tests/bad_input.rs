@@ -93,16 +93,12 @@ fn cubes_that_do_not_fit() {
         fail(1, &all)
     };
     assert_says(&train(&[text(&odd)]), &["15x16x16", "8"]);
-    std::fs::remove_dir_all(&run).ok();
     assert_says(&train(&[&good, text(&odd)]), &["odd.npy", "15x16x16"]);
-    std::fs::remove_dir_all(&run).ok();
     assert_says(&train(&[text(&hounsfield)]), &["hounsfield.npy", "-800", "[0, 1]"]);
-    std::fs::remove_dir_all(&run).ok();
     let bytes = std::fs::read(&good).unwrap();
     let torn = temporary.path().join("torn.npy");
     std::fs::write(&torn, &bytes[..bytes.len() - 100]).unwrap();
     assert_says(&train(&[text(&torn)]), &["torn.npy"]);
-    std::fs::remove_dir_all(&run).ok();
     assert_says(&train(&["nowhere.npy"]), &["nowhere.npy"]);
 }
 

@@ -69,14 +69,14 @@ fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<Path
     let told = |path: &Path, cubes: usize| tracing::info!("{cubes} cubes from {}", path.display());
     let folder = run.path("cubes");
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    if !train.exists() {
+    if !run.is_resumed() || !train.exists() {
         extract_volumes(&directory, &volumes[..split], 0, settings, config.seed, &train, told)?;
     }
     if held_out == 0 {
         return Ok((vec![train], config.data.valid.clone()));
     }
     tracing::info!("the last {held_out} of {} volumes are held out for validation", volumes.len());
-    if !valid.exists() {
+    if !run.is_resumed() || !valid.exists() {
         extract_volumes(&directory, &volumes[split..], split, settings, config.seed, &valid, told)?;
     }
     Ok((vec![train], vec![valid]))

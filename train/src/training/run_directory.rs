@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct RunDirectory {
     root: PathBuf,
+    resumed: bool,
     /// Held open for its lock; the system releases it however the process ends.
     _lock: File,
 }
@@ -58,7 +59,7 @@ impl RunDirectory {
             let cause = "holds a run already: go on with it by --resume, or give another --out";
             return Err(Error::file(root, cause));
         }
-        if !resume && root.is_dir() && fs::read_dir(root).map_err(Error::io("read", root))?.next().is_some() {
+        if !resume && root.is_dir() && has_other_files(root)? {
             return Err(Error::file(root, "is not empty: give another --out"));
         }
         if resume && !occupied {
@@ -71,10 +72,15 @@ impl RunDirectory {
         let path = root.join("run.lock");
         let lock = File::create(&path).map_err(Error::io("create", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_path_buf(), _lock: lock }),
+            Ok(()) => Ok(Self { root: root.to_path_buf(), resumed: resume, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(Error::file(root, "another process is training here")),
             Err(fs::TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
         }
+    }
+
+    /// True if the directory holds an earlier part of this run.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// A file or folder of the run.
@@ -122,6 +128,18 @@ impl RunDirectory {
     }
 }
 
+/// True if a folder holds anything but what a run that failed before its start leaves behind: such a
+/// folder may be used again.
+fn has_other_files(root: &Path) -> Result<bool> {
+    for entry in fs::read_dir(root).map_err(Error::io("read", root))? {
+        let name = entry.map_err(Error::io("read", root))?.file_name();
+        if !["run.lock", "checkpoints", "samples", "cubes"].iter().any(|own| name == *own) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +155,10 @@ mod tests {
         assert!(RunDirectory::open(&root, true).unwrap_err().to_string().contains("another process"));
         drop(run);
         assert!(RunDirectory::open(&root, true).is_ok());
+        // What a failed start leaves is no obstacle, anything else is.
+        std::fs::remove_file(root.join("config.toml")).unwrap();
+        assert!(RunDirectory::open(&root, false).is_ok());
+        std::fs::write(root.join("thesis.tex"), b"").unwrap();
+        assert!(RunDirectory::open(&root, false).unwrap_err().to_string().contains("not empty"));
     }
 }

@@ -71,11 +71,12 @@ pub fn slope_gradient(cx: &Context, x: &Tensor, slopes: Shape, dy: &Tensor) -> R
             }
         }
     });
-    let mut gradient = Tensor::zeros(slopes)?;
+    let mut totals = vec![0.0f64; channels];
     for sums in partial.chunks_exact(channels) {
-        for (total, sum) in gradient.as_mut_slice()?.iter_mut().zip(sums) {
-            *total += *sum as f32;
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total += sum;
         }
     }
-    Ok(gradient)
+    let totals: Vec<f32> = totals.iter().map(|&total| total as f32).collect();
+    Ok(Tensor::from_slice(slopes, &totals)?)
 }

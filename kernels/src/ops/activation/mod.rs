@@ -48,7 +48,11 @@ impl Operation for Activation {
 
     fn infer(&self, inputs: &[Shape]) -> Result<Shape> {
         match (self, inputs) {
-            (Self::Prelu, [x, slope]) if [1, x.channels()].contains(&slope.elements()) => Ok(*x),
+            (Self::Prelu, [x, slope])
+                if slope.elements() > 0 && [1, x.channels()].contains(&slope.elements()) =>
+            {
+                Ok(*x)
+            }
             (Self::Prelu, _) => {
                 Err(Error::shape(Self::NAME, "x and slopes [1] or [channels]", format!("{inputs:?}")))
             }
