@@ -50,6 +50,10 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
         return Err(Error::Work(format!("cubes of {size} voxels: every extent must divide by 8")));
     }
     config.deformation.check(size)?;
+    // Cubes on another scale are found here, before the directory becomes a run.
+    let mut cube = vec![0.0; size.iter().product()];
+    cubes.train.read(0, &mut cube)?;
+    cubes.valid.read(0, &mut cube)?;
     run.write_config(config)?;
     let plan = Plan::training(config.seed, cubes.train.count(), config.batch_size, config.sampling);
     let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
