@@ -84,7 +84,7 @@ impl Restored {
 
 impl Demo {
     /// Training steps unless told otherwise.
-    pub const STEPS: u64 = 120;
+    pub const STEPS: u64 = 200;
     /// Width of the network unless told otherwise.
     pub const WIDTH: usize = 8;
 
