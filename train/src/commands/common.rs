@@ -105,9 +105,15 @@ fn parse_threads(text: &str) -> Result<usize, String> {
 /// # Errors
 /// Anything but three positive whole numbers.
 pub fn parse_size(text: &str) -> Result<[usize; 3], String> {
-    numbers(text, 'x')
-        .filter(|size| size.iter().all(|&extent| extent > 0))
-        .ok_or_else(|| "three positive whole numbers, such as 64x64x32".to_string())
+    extents(text).ok_or_else(|| "three positive whole numbers, such as 64x64x32".to_string())
+}
+
+/// Parses in-plane extents such as `96x96`.
+///
+/// # Errors
+/// Anything but two positive whole numbers.
+pub fn parse_plane(text: &str) -> Result<[usize; 2], String> {
+    extents(text).ok_or_else(|| "two positive whole numbers, such as 96x96".to_string())
 }
 
 /// Parses a triple such as `100,100,30`.
@@ -115,24 +121,36 @@ pub fn parse_size(text: &str) -> Result<[usize; 3], String> {
 /// # Errors
 /// Anything but three whole numbers.
 pub fn parse_triple(text: &str) -> Result<[usize; 3], String> {
-    numbers(text, ',').ok_or_else(|| "three whole numbers, such as 100,100,30".to_string())
-}
-
-fn numbers(text: &str, separator: char) -> Option<[usize; 3]> {
-    let parts: Option<Vec<usize>> = text.split(separator).map(|part| part.trim().parse().ok()).collect();
-    parts?.try_into().ok()
+    list(text, ',').ok_or_else(|| "three whole numbers, such as 100,100,30".to_string())
 }
 
 /// Parses an intensity window such as `-1000,1000`.
 ///
 /// # Errors
 /// Anything but two finite numbers, the lower first.
-pub fn parse_window(text: &str) -> Result<(f32, f32), String> {
-    let parts: Vec<Option<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
-    match parts[..] {
-        [Some(low), Some(high)] if low < high && low.is_finite() && high.is_finite() => Ok((low, high)),
-        _ => Err("two numbers, the lower first, such as -1000,1000".into()),
-    }
+pub fn parse_window(text: &str) -> Result<[f64; 2], String> {
+    list(text, ',')
+        .filter(|[low, high]: &[f64; 2]| low < high && low.is_finite() && high.is_finite())
+        .ok_or_else(|| "two numbers, the lower first, such as -1000,1000".to_string())
+}
+
+/// Parses distances of voxels such as `0.7,0.7,2.5`, in millimetres.
+///
+/// # Errors
+/// Anything but three positive numbers.
+pub fn parse_spacing(text: &str) -> Result<[f64; 3], String> {
+    list(text, ',')
+        .filter(|spacing: &[f64; 3]| spacing.iter().all(|s| s.is_finite() && *s > 0.0))
+        .ok_or_else(|| "three positive lengths in millimetres, such as 0.7,0.7,2.5".to_string())
+}
+
+fn extents<const N: usize>(text: &str) -> Option<[usize; N]> {
+    list(&text.to_lowercase(), 'x').filter(|extents: &[usize; N]| !extents.contains(&0))
+}
+
+fn list<T: std::str::FromStr, const N: usize>(text: &str, separator: char) -> Option<[T; N]> {
+    let values: Option<Vec<T>> = text.split(separator).map(|part| part.trim().parse().ok()).collect();
+    values?.try_into().ok()
 }
 
 /// Prints one JSON object on standard output.
@@ -150,11 +168,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_triples() {
-        assert_eq!(parse_size("64x64x32"), Ok([64, 64, 32]));
-        assert_eq!(parse_triple("100, 100,30"), Ok([100, 100, 30]));
-        assert!(
-            parse_size("64x64").is_err() && parse_size("64x0x32").is_err() && parse_triple("a,b,c").is_err()
-        );
+    fn sizes_triples_windows_and_spacings_are_read_or_refused() {
+        assert_eq!(parse_size("512x512x120"), Ok([512, 512, 120]));
+        assert_eq!(parse_size("64X64X32"), Ok([64, 64, 32]));
+        for bad in ["512x512", "1x2x3x4", "0x5x5", "-1x5x5", "axbxc", "", "1.5x2x2", "64,64,32"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_plane("96x128"), Ok([96, 128]));
+        assert_eq!(parse_triple("100, 0,30"), Ok([100, 0, 30]));
+        assert!(parse_triple("a,b,c").is_err() && parse_triple("1,2").is_err());
+        assert_eq!(parse_window("-1000,1000.5"), Ok([-1000.0, 1000.5]));
+        for bad in ["1000", "5,1", "0,inf", "nan,1"] {
+            assert!(parse_window(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_spacing("0.7, 0.7,2.5"), Ok([0.7, 0.7, 2.5]));
+        for bad in ["1,1", "0,1,1", "nan,1,1", "inf,1,1", "-1,1,1", "1,1,1,1"] {
+            assert!(parse_spacing(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -32,10 +32,10 @@ pub struct CubesArgs {
     #[arg(long, value_name = "FILE.npy")]
     pub out: PathBuf,
     /// Voxels of a cube along left, back and head
-    #[arg(long, value_name = "XxYxZ", default_value = "64x64x32", value_parser = cubes::parse_size)]
+    #[arg(long, value_name = "XxYxZ", default_value = "64x64x32", value_parser = super::parse_size)]
     pub cube: [usize; 3],
     /// In-plane voxels to cut and resize to the cube's (96x96, 128x128) [default: as the cube]
-    #[arg(long, value_name = "XxY", value_parser = cubes::parse_plane)]
+    #[arg(long, value_name = "XxY", value_parser = super::parse_plane)]
     pub crop: Option<[usize; 2]>,
     /// Cubes wanted from each volume; 50 times as many places are tried
     #[arg(long, value_name = "N", default_value_t = 32)]
@@ -44,10 +44,10 @@ pub struct CubesArgs {
     #[arg(long, value_enum, default_value = "ct")]
     pub modality: Modality,
     /// Intensities that become 0 and 1 [default: -1000,1000 for ct, 0,4000 for mri]
-    #[arg(long, value_name = "LO,HI", allow_hyphen_values = true, value_parser = cubes::parse_window)]
+    #[arg(long, value_name = "LO,HI", allow_hyphen_values = true, value_parser = super::parse_window)]
     pub window: Option<[f64; 2]>,
     /// Voxels left out at both ends of each axis [default: 100,100,30 for ct, 0,0,0 for mri]
-    #[arg(long, value_name = "X,Y,Z", value_parser = parse_border)]
+    #[arg(long, value_name = "X,Y,Z", value_parser = super::parse_triple)]
     pub border: Option<[usize; 3]>,
     /// Largest share of dense tissue in a cube [default: 0.15 for ct, 1 for mri]
     #[arg(long, value_name = "SHARE")]
@@ -58,10 +58,6 @@ pub struct CubesArgs {
     /// Intensity from which on a voxel is dense tissue [default: -150 for ct, a tenth of the window for mri]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     pub tissue_level: Option<f64>,
-}
-
-fn parse_border(text: &str) -> std::result::Result<[usize; 3], String> {
-    cubes::parse_size(&text.replace(',', "x")).map_err(|_| format!("{text:?} is not of the form 100,100,30"))
 }
 
 impl CubesArgs {

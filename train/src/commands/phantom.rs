@@ -25,35 +25,14 @@ pub struct PhantomArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub count: u64,
     /// Voxels to the patient's right, front and head
-    #[arg(long, value_name = "XxYxZ", default_value = "256x256x150", value_parser = parse_size)]
+    #[arg(long, value_name = "XxYxZ", default_value = "256x256x150", value_parser = super::parse_size)]
     pub size: [usize; 3],
     /// Voxel edges in millimetres [default: 360 x 360 x 300 mm over the size]
-    #[arg(long, value_name = "X,Y,Z", value_parser = parse_spacing)]
+    #[arg(long, value_name = "X,Y,Z", value_parser = super::parse_spacing)]
     pub spacing: Option<[f64; 3]>,
     /// Nodules in each volume [default: 1 to 5, drawn at random]
     #[arg(long, value_name = "N")]
     pub nodules: Option<usize>,
-}
-
-fn three<T: std::str::FromStr>(text: &str, separator: char) -> Option<[T; 3]> {
-    let parts: Vec<T> = text.split(separator).map(|part| part.trim().parse().ok()).collect::<Option<_>>()?;
-    parts.try_into().ok()
-}
-
-fn parse_size(text: &str) -> Result<[usize; 3], String> {
-    let size: [usize; 3] =
-        three(&text.to_lowercase(), 'x').ok_or("three numbers of voxels such as 256x256x150 are needed")?;
-    if size.contains(&0) { Err("every side must be at least 1 voxel".into()) } else { Ok(size) }
-}
-
-fn parse_spacing(text: &str) -> Result<[f64; 3], String> {
-    let spacing: [f64; 3] =
-        three(text, ',').ok_or("three lengths in millimetres such as 0.7,0.7,2.5 are needed")?;
-    if spacing.iter().all(|s| s.is_finite() && *s > 0.0) {
-        Ok(spacing)
-    } else {
-        Err("every length must be above 0".into())
-    }
 }
 
 /// Runs the command.
@@ -97,22 +76,4 @@ pub fn run(args: &PhantomArgs, common: &Common) -> Result<()> {
         )
     };
     writeln!(std::io::stdout(), "{text}").map_err(Error::io("write", "standard output"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_spacings_are_read_or_refused() {
-        assert_eq!(parse_size("512x512x120"), Ok([512, 512, 120]));
-        assert_eq!(parse_size("64X64X32"), Ok([64, 64, 32]));
-        for bad in ["512x512", "1x2x3x4", "0x5x5", "-1x5x5", "axbxc", "", "1.5x2x2"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-        assert_eq!(parse_spacing("0.7, 0.7,2.5"), Ok([0.7, 0.7, 2.5]));
-        for bad in ["1,1", "0,1,1", "nan,1,1", "inf,1,1", "-1,1,1", "1,1,1,1"] {
-            assert!(parse_spacing(bad).is_err(), "{bad}");
-        }
-    }
 }

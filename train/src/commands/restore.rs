@@ -47,7 +47,7 @@ pub struct RestoreArgs {
     /// Intensities that become 0 and 1, in the volume's unit (HU for CT)
     #[arg(long, default_value = "-1000,1000", value_name = "LO,HI", allow_hyphen_values = true,
           value_parser = super::parse_window)]
-    window: (f32, f32),
+    window: [f64; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -185,7 +185,7 @@ fn whole_volume(
     if args.deform {
         return Err(Error::Usage("--deform works on cubes (.npy), not on volumes".into()));
     }
-    let (low, high) = args.window;
+    let [low, high] = args.window.map(|bound| bound as f32);
     let input = read_finite(&args.input)?;
     let (canonical, change): (Volume, Reorientation) = input.to_canonical();
     let scaled: Vec<f32> =

@@ -20,4 +20,4 @@ mod tissue;
 
 pub use draw::{Drawn, ScaledVolume};
 pub use folder::{Skipped, Summary, extract_folder, extract_volumes};
-pub use settings::{CubeSettings, Modality, parse_plane, parse_size, parse_window};
+pub use settings::{CubeSettings, Modality};

@@ -128,32 +128,3 @@ impl CubeSettings {
 
 /// Slices beyond the cube that are cut with it.
 pub(super) const LOOK_AHEAD: usize = 3;
-
-/// Parses `64x64x32`.
-///
-/// # Errors
-/// What is wrong, in words.
-pub fn parse_size(text: &str) -> Result<[usize; 3], String> {
-    list(text, 'x').ok_or_else(|| format!("{text:?} is not of the form 64x64x32"))
-}
-
-/// Parses `96x96`.
-///
-/// # Errors
-/// What is wrong, in words.
-pub fn parse_plane(text: &str) -> Result<[usize; 2], String> {
-    list(text, 'x').ok_or_else(|| format!("{text:?} is not of the form 96x96"))
-}
-
-/// Parses `-1000,1000`.
-///
-/// # Errors
-/// What is wrong, in words.
-pub fn parse_window(text: &str) -> Result<[f64; 2], String> {
-    list(text, ',').ok_or_else(|| format!("{text:?} is not of the form -1000,1000"))
-}
-
-fn list<T: std::str::FromStr, const N: usize>(text: &str, separator: char) -> Option<[T; N]> {
-    let values: Vec<T> = text.split(separator).map(|part| part.trim().parse().ok()).collect::<Option<_>>()?;
-    values.try_into().ok()
-}

@@ -209,17 +209,6 @@ fn wrong_settings_are_wrong_usage() {
 }
 
 #[test]
-fn flags_are_parsed() {
-    assert_eq!(parse_size("64x64x32"), Ok([64, 64, 32]));
-    assert_eq!(parse_plane("96x128"), Ok([96, 128]));
-    assert_eq!(parse_window("-1000,1000.5"), Ok([-1000.0, 1000.5]));
-    for bad in ["", "64", "64x64", "64x64x32x1", "64x-1x32", "ax64x32"] {
-        assert!(parse_size(bad).is_err(), "{bad}");
-    }
-    assert!(parse_window("1000").is_err());
-}
-
-#[test]
 fn a_folder_becomes_one_file_and_volumes_of_no_use_are_named() {
     let folder = tempfile::tempdir().expect("folder");
     let scans = folder.path().join("scans");
