@@ -1,6 +1,6 @@
 //! The f64 arrays of the references: a shape and a `Vec`, nothing clever.
 
-use genesis_tensor::{Shape, Tensor};
+use genesis_tensor::{DType, Shape, Tensor};
 
 /// A dense row-major array of f64.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,9 +18,13 @@ impl Array {
         Self { values: vec![0.0; shape.elements()], shape }
     }
 
-    /// The elements of an f32 tensor, widened.
+    /// The elements of a tensor, widened.
     pub fn from_tensor(tensor: &Tensor) -> Self {
-        Self { shape: tensor.shape(), values: tensor.as_slice().iter().map(|&v| f64::from(v)).collect() }
+        let values = match tensor.dtype() {
+            DType::F32 => tensor.as_slice().iter().map(|&v| f64::from(v)).collect(),
+            DType::Bf16 => tensor.as_bf16().iter().map(|v| v.to_f64()).collect(),
+        };
+        Self { shape: tensor.shape(), values }
     }
 
     /// The same shape with `f` applied to every element.

@@ -4,7 +4,7 @@
 use crate::op::{Cost, Operation, Saved};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::random::{Purpose, Stream};
-use genesis_tensor::{Shape, Tensor};
+use genesis_tensor::{DType, Shape, Tensor};
 
 /// How the values of an input are drawn.
 #[derive(Clone, Copy, Debug)]
@@ -26,27 +26,34 @@ pub struct Input {
     pub values: Values,
     /// Whether its gradient is wanted and checked.
     pub gradient: bool,
+    /// Its number format.
+    pub dtype: DType,
 }
 
 impl Input {
     /// A normal input whose gradient is checked.
     pub fn normal(shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), values: Values::Normal, gradient: true }
+        Self { shape: shape.into(), values: Values::Normal, gradient: true, dtype: DType::F32 }
     }
 
     /// A uniform input in `[low, high)` whose gradient is checked.
     pub fn uniform(shape: impl Into<Shape>, low: f32, high: f32) -> Self {
-        Self { shape: shape.into(), values: Values::Uniform(low, high), gradient: true }
+        Self { shape: shape.into(), values: Values::Uniform(low, high), gradient: true, dtype: DType::F32 }
     }
 
     /// Class labels `0..classes`; they have no gradient.
     pub fn labels(shape: impl Into<Shape>, classes: usize) -> Self {
-        Self { shape: shape.into(), values: Values::Labels(classes), gradient: false }
+        Self { shape: shape.into(), values: Values::Labels(classes), gradient: false, dtype: DType::F32 }
     }
 
     /// The same input without a gradient.
     pub fn fixed(self) -> Self {
         Self { gradient: false, ..self }
+    }
+
+    /// The same input in bf16: an activation of mixed precision.
+    pub fn bf16(self) -> Self {
+        Self { dtype: DType::Bf16, ..self }
     }
 
     fn draw(&self, stream: &mut Stream) -> Result<Tensor> {
@@ -57,7 +64,8 @@ impl Input {
                 Values::Labels(classes) => stream.below(classes as u32) as f32,
             })
             .collect();
-        Ok(Tensor::from_slice(self.shape, &values)?)
+        let tensor = Tensor::from_slice(self.shape, &values)?;
+        Ok(if self.dtype == DType::F32 { tensor } else { tensor.cast(self.dtype)? })
     }
 }
 
@@ -82,6 +90,13 @@ impl<O: Operation> Case<O> {
         Self { label: label.to_string(), operation, inputs, tolerance: 1e-5, forward_only: false }
     }
 
+    /// The same with the first `activations` inputs in bf16 and bf16's tolerance, 1e-2.
+    pub fn mixed(self, activations: usize) -> Self {
+        let inputs = self.inputs.into_iter().enumerate();
+        let inputs = inputs.map(|(i, input)| if i < activations { input.bf16() } else { input }).collect();
+        Self { label: format!("{} bf16", self.label), inputs, tolerance: 1e-2, ..self }
+    }
+
     /// The same, boxed for a list of cases.
     pub fn boxed(label: impl ToString, operation: O, inputs: Vec<Input>) -> Box<dyn Runnable> {
         Box::new(Self::new(label, operation, inputs))
@@ -92,9 +107,11 @@ impl<O: Operation> Case<O> {
         self.inputs.iter().map(|input| input.draw(&mut stream)).collect()
     }
 
-    fn draw_output_gradient(&self) -> Result<Tensor> {
+    /// Comes in the number format of the output.
+    fn draw_output_gradient(&self, dtype: DType) -> Result<Tensor> {
         let shapes: Vec<Shape> = self.inputs.iter().map(|input| input.shape).collect();
-        Input::normal(self.operation.infer(&shapes)?).draw(&mut Stream::new(1, 0, 0, Purpose::Cases))
+        let input = Input { dtype, ..Input::normal(self.operation.infer(&shapes)?) };
+        input.draw(&mut Stream::new(1, 0, 0, Purpose::Cases))
     }
 
     fn need(&self) -> Vec<bool> {
@@ -105,9 +122,10 @@ impl<O: Operation> Case<O> {
     fn run(&self, cx: &Context) -> Result<Vec<Option<Tensor>>> {
         let inputs = self.draw()?;
         let (output, saved) = self.operation.forward(cx, &inputs.iter().collect::<Vec<_>>())?;
+        let dtype = output.dtype();
         let mut results = vec![Some(output)];
         if !self.forward_only {
-            let dy = self.draw_output_gradient()?;
+            let dy = self.draw_output_gradient(dtype)?;
             results.extend(self.operation.backward(cx, saved, dy, &self.need())?);
         }
         Ok(results)
@@ -176,12 +194,13 @@ impl<O: Operation> Runnable for Case<O> {
 
     fn parity(&self, cx: &Context) -> Result<Outcome> {
         let inputs: Vec<Array> = self.draw()?.iter().map(Array::from_tensor).collect();
+        let given = self.run(cx)?;
         let mut wanted = vec![Some(self.operation.reference(&inputs))];
         if !self.forward_only {
-            let dy = Array::from_tensor(&self.draw_output_gradient()?);
+            let dtype = given[0].as_ref().map_or(DType::F32, Tensor::dtype);
+            let dy = Array::from_tensor(&self.draw_output_gradient(dtype)?);
             wanted.extend(self.operation.reference_backward(&inputs, &dy));
         }
-        let given = self.run(cx)?;
         if given.len() != wanted.len() {
             return Err(Error::operation(
                 O::NAME,
@@ -210,7 +229,7 @@ impl<O: Operation> Runnable for Case<O> {
     fn gradient(&self) -> Result<Outcome> {
         const COORDINATES: usize = 24;
         let inputs: Vec<Array> = self.draw()?.iter().map(Array::from_tensor).collect();
-        let dy = Array::from_tensor(&self.draw_output_gradient()?);
+        let dy = Array::from_tensor(&self.draw_output_gradient(DType::F32)?);
         let gradients = self.operation.reference_backward(&inputs, &dy);
         let value = |inputs: &[Array]| -> f64 {
             let output = self.operation.reference(inputs);
@@ -249,9 +268,7 @@ impl<O: Operation> Runnable for Case<O> {
         let (first, second) = (self.run(one)?, self.run(other)?);
         let same = first.len() == second.len()
             && first.iter().zip(&second).all(|(a, b)| match (a, b) {
-                (Some(a), Some(b)) => {
-                    a.as_slice().iter().map(|v| v.to_bits()).eq(b.as_slice().iter().map(|v| v.to_bits()))
-                }
+                (Some(a), Some(b)) => a.dtype() == b.dtype() && a.bytes() == b.bytes(),
                 (None, None) => true,
                 _ => false,
             });
@@ -264,9 +281,10 @@ impl<O: Operation> Runnable for Case<O> {
         let inputs = self.draw()?;
         let (output, saved) = self.operation.forward(cx, &inputs.iter().collect::<Vec<_>>())?;
         let kept = saved.tensors().iter().map(|tensor| tensor.size_in_bytes()).sum();
+        let dtype = output.dtype();
         drop(output);
         if !self.forward_only {
-            self.operation.backward(cx, saved, self.draw_output_gradient()?, &self.need())?;
+            self.operation.backward(cx, saved, self.draw_output_gradient(dtype)?, &self.need())?;
         }
         Ok(kept)
     }

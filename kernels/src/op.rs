@@ -57,6 +57,10 @@ impl Saved for Vec<Tensor> {
 }
 
 /// One differentiable operation; see the crate's documentation for an example.
+///
+/// Number formats: activations are f32 or, in mixed precision, bf16, those of one call alike; the
+/// output and the gradients of activations have the same format. Parameters, labels, statistics,
+/// losses and the gradients of parameters are f32, and so is every sum.
 pub trait Operation: Clone + Send + Sync + 'static {
     /// The operation's name: its folder under `ops/`.
     const NAME: &'static str;

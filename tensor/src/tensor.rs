@@ -94,6 +94,11 @@ impl Tensor {
         Arc::strong_count(&self.block) == 1
     }
 
+    /// The bytes of the elements, whatever their format.
+    pub fn bytes(&self) -> &[u8] {
+        &self.block.bytes()[self.offset * self.dtype.bytes()..][..self.size_in_bytes()]
+    }
+
     /// The elements of an f32 tensor.
     ///
     /// # Panics

@@ -12,11 +12,15 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ and VL: 512-bit registers with masks.
     Avx512,
+    /// AVX-512 with `vdpbf16ps`: twice the multiply-adds an instruction on bf16 operands.
+    Avx512Bf16,
+    /// AVX-512 with BF16 and the tile registers of AMX-BF16, whose use the kernel has permitted.
+    Amx,
 }
 
 impl Isa {
     /// Every instruction set, weakest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// True if this machine has it.
     pub fn is_available(self) -> bool {
@@ -32,7 +36,11 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx => Self::Avx512Bf16.is_available() && super::amx::permitted(),
+            #[allow(unreachable_patterns)]
             _ => false,
         }
     }
@@ -40,6 +48,14 @@ impl Isa {
     /// The best instruction set of this machine.
     pub fn detect() -> Self {
         Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Portable)
+    }
+
+    /// The instruction set whose f32 registers this one uses: what f32 kernels are chosen by.
+    pub fn registers(self) -> Self {
+        match self {
+            Self::Avx512Bf16 | Self::Amx => Self::Avx512,
+            other => other,
+        }
     }
 
     /// Runs a kernel compiled for this instruction set: its `run` is inlined into a function with the
@@ -54,8 +70,8 @@ impl Isa {
             Self::Avx2 => unsafe { run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Self::Avx512 => unsafe { run_avx512(kernel) },
-            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512 | Self::Avx512Bf16 | Self::Amx => unsafe { run_avx512(kernel) },
+            #[allow(unreachable_patterns)]
             _ => kernel.run(),
         }
     }
@@ -110,6 +126,8 @@ impl fmt::Display for Isa {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
         })
     }
 }
@@ -118,10 +136,9 @@ impl FromStr for Isa {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let isa = Self::ALL
-            .into_iter()
-            .find(|isa| isa.to_string() == name)
-            .ok_or_else(|| format!("unknown instruction set '{name}' (portable, avx2 or avx512)"))?;
+        let isa = Self::ALL.into_iter().find(|isa| isa.to_string() == name).ok_or_else(|| {
+            format!("unknown instruction set '{name}' (portable, avx2, avx512, avx512bf16 or amx)")
+        })?;
         if isa.is_available() { Ok(isa) } else { Err(format!("this machine does not have {isa}")) }
     }
 }

@@ -1,6 +1,8 @@
 //! What the CPU paths of several operations share: instruction sets, vectors, convolution kernels,
 //! elementwise loops, reductions, the measured ceiling.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 pub(crate) mod convolution;
 pub mod elementwise;
 mod isa;

@@ -49,7 +49,7 @@ pub(super) struct GatherKernel {
 impl GatherKernel {
     /// The micro-kernel for an instruction set; narrow outputs get one register of channels.
     pub fn select(isa: Isa, output_channels: usize) -> Self {
-        match isa {
+        match isa.registers() {
             Isa::Portable if output_channels <= 4 => Self { voxels: 4, lanes: 4, run: portable::<4, 1> },
             Isa::Portable => Self { voxels: 4, lanes: 8, run: portable::<4, 2> },
             #[cfg(target_arch = "x86_64")]
@@ -60,7 +60,7 @@ impl GatherKernel {
             Isa::Avx512 if output_channels <= 16 => Self { voxels: 8, lanes: 16, run: avx512::<8, 1> },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Self { voxels: 8, lanes: 32, run: avx512::<8, 2> },
-            #[cfg(not(target_arch = "x86_64"))]
+            #[allow(unreachable_patterns)]
             _ => Self { voxels: 4, lanes: 8, run: portable::<4, 2> },
         }
     }

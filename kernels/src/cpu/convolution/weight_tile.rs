@@ -38,7 +38,7 @@ impl WeightKernel {
     /// The micro-kernel for an instruction set; a single input channel gets one row, narrow outputs
     /// one register of channels.
     pub fn select(isa: Isa, input_channels: usize, output_channels: usize) -> Self {
-        match isa {
+        match isa.registers() {
             Isa::Portable if input_channels == 1 => Self { rows: 1, lanes: 8, run: portable::<1, 2> },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 if input_channels == 1 => Self { rows: 1, lanes: 32, run: avx2::<1, 4> },
@@ -54,7 +54,7 @@ impl WeightKernel {
             Isa::Avx512 if output_channels <= 16 => Self { rows: 8, lanes: 16, run: avx512::<8, 1> },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Self { rows: 8, lanes: 32, run: avx512::<8, 2> },
-            #[cfg(not(target_arch = "x86_64"))]
+            #[allow(unreachable_patterns)]
             _ => Self { rows: 4, lanes: 8, run: portable::<4, 2> },
         }
     }
