@@ -23,10 +23,29 @@ pub(crate) use weight_gradient::{WeightLayout, weight_gradient};
 use crate::Result;
 use genesis_tensor::{DType, Error, Tensor};
 
-/// An error if a tensor is in another number format than these kernels read.
-pub(crate) fn check_f32(operation: &'static str, tensors: &[&Tensor]) -> Result<()> {
-    match tensors.iter().map(|tensor| tensor.dtype()).find(|&given| given != DType::F32) {
-        Some(given) => Err(Error::DType { operation, wanted: DType::F32, given }.into()),
+/// The number format of an operation's activations.
+///
+/// # Errors
+/// If they differ, or a parameter is not f32.
+pub(crate) fn activation_format(
+    operation: &'static str,
+    activations: &[&Tensor],
+    parameters: &[&Tensor],
+) -> Result<DType> {
+    let wanted = activations.first().map_or(DType::F32, |first| first.dtype());
+    let differs = |wanted, tensors: &[&Tensor]| match tensors.iter().find(|t| t.dtype() != wanted) {
+        Some(tensor) => Err(Error::DType { operation, wanted, given: tensor.dtype() }.into()),
         None => Ok(()),
-    }
+    };
+    differs(wanted, activations).and(differs(DType::F32, parameters)).map(|()| wanted)
+}
+
+/// A tensor in f32: itself, or a widened copy.
+pub(crate) fn widen(tensor: &Tensor) -> Result<Tensor> {
+    Ok(if tensor.dtype() == DType::F32 { tensor.clone() } else { tensor.cast(DType::F32)? })
+}
+
+/// An f32 result in the format of the activations.
+pub(crate) fn narrow(tensor: Tensor, format: DType) -> Result<Tensor> {
+    Ok(if tensor.dtype() == format { tensor } else { tensor.cast(format)? })
 }

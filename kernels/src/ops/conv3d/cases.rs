@@ -10,7 +10,7 @@ fn case(
     [batch, d, h, w]: [usize; 4],
     channels: &[usize],
     outputs: usize,
-) -> Box<dyn Runnable> {
+) -> Case<Conv3d> {
     let mut inputs: Vec<Input> =
         channels.iter().map(|&channels| Input::normal([batch, d, h, w, channels])).collect();
     let [kd, kh, kw] = operation.kernel;
@@ -19,7 +19,7 @@ fn case(
         inputs.push(Input::normal([outputs]));
     }
     let label = format!("{label} [{batch}, {d}, {h}, {w}] {channels:?}->{outputs}");
-    Case::boxed(label, operation, inputs)
+    Case::new(label, operation, inputs)
 }
 
 pub fn all() -> Vec<Box<dyn Runnable>> {
@@ -36,7 +36,7 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
     let wide = Conv3d { padding: [[4, 0], [0, 5], [3, 3]], bias: false, ..same };
     let sparse = Conv3d { stride: [2; 3], ..one };
     let strided_dilated = Conv3d { stride: [2, 3, 2], dilation: [2, 1, 3], padding: [[1, 2]; 3], ..same };
-    vec![
+    let cases = vec![
         case("3³", same, [1, 1, 1, 1], &[1], 1),
         case("3³ width 1", same, [2, 3, 5, 1], &[3], 5),
         case("3³ first layer", same, [2, 5, 4, 7], &[1], 32),
@@ -64,5 +64,10 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
         case("1³ stride 2", sparse, [1, 4, 5, 6], &[5], 17),
         case("3x1x2", flat, [2, 4, 3, 5], &[17], 33),
         case("5³", five, [1, 5, 6, 7], &[3], 17),
-    ]
+    ];
+    let mixed = cases.clone().into_iter().map(|case| {
+        let activations = case.operation.inputs;
+        case.mixed(activations)
+    });
+    cases.clone().into_iter().chain(mixed).map(|case| Box::new(case) as Box<dyn Runnable>).collect()
 }

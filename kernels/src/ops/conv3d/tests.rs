@@ -117,7 +117,9 @@ fn shapes_that_do_not_fit_are_errors() {
     let (tensor, half) = (random(good[0], 1), random(good[0], 1).cast(genesis_tensor::DType::Bf16).unwrap());
     let (weight, bias) = (random(good[1], 2), random(good[2], 3));
     assert!(conv.forward(&cx, &[&tensor, &weight, &bias]).is_ok());
-    assert!(conv.forward(&cx, &[&half, &weight, &bias]).is_err());
+    assert_eq!(conv.forward(&cx, &[&half, &weight, &bias]).unwrap().0.dtype(), genesis_tensor::DType::Bf16);
+    let two = Conv3d { inputs: 2, ..conv };
+    assert!(two.forward(&cx, &[&half, &tensor, &random([3, 4, 3, 3, 3], 2), &bias]).is_err());
     let valid = Conv3d { padding: [[0; 2]; 3], ..conv };
     assert!(valid.infer(&[Shape::from([1, 2, 4, 4, 2]), good[1], good[2]]).is_err());
 }

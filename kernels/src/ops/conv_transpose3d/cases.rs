@@ -9,14 +9,14 @@ fn case(
     [batch, d, h, w]: [usize; 4],
     channels: usize,
     outputs: usize,
-) -> Box<dyn Runnable> {
+) -> Case<ConvTranspose3d> {
     let [kd, kh, kw] = operation.kernel;
     let mut inputs =
         vec![Input::normal([batch, d, h, w, channels]), Input::normal([channels, outputs, kd, kh, kw])];
     if operation.bias {
         inputs.push(Input::normal([outputs]));
     }
-    Case::boxed(format!("{label} [{batch}, {d}, {h}, {w}] {channels}->{outputs}"), operation, inputs)
+    Case::new(format!("{label} [{batch}, {d}, {h}, {w}] {channels}->{outputs}"), operation, inputs)
 }
 
 pub fn all() -> Vec<Box<dyn Runnable>> {
@@ -34,7 +34,7 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
         dilation: [1, 2, 2],
         bias: false,
     };
-    vec![
+    let cases = vec![
         case("2³ stride 2", double, [1, 1, 1, 1], 1, 1),
         case("2³ stride 2", double, [2, 3, 2, 5], 5, 17),
         case("2³ stride 2", double, [2, 1, 2, 4], 64, 64),
@@ -45,5 +45,7 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
         case("gaps", gaps, [1, 3, 2, 4], 4, 33),
         case("3³ stride 1", dense, [1, 4, 5, 6], 17, 5),
         case("4x2x3 dilated", mixed, [2, 3, 4, 4], 3, 9),
-    ]
+    ];
+    let mixed = cases.clone().into_iter().map(|case| case.mixed(1));
+    cases.clone().into_iter().chain(mixed).map(|case| Box::new(case) as Box<dyn Runnable>).collect()
 }
