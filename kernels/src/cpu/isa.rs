@@ -1,5 +1,6 @@
 //! Instruction sets, chosen at run time.
 
+use super::vector::{self, Vector};
 use std::fmt;
 use std::str::FromStr;
 
@@ -76,6 +77,26 @@ impl Isa {
         }
     }
 
+    /// Runs a kernel written in [`Vector`] instructions with the registers of this instruction set.
+    pub(crate) fn launch_vector<K: VectorKernel>(self, kernel: K) {
+        match self {
+            // SAFETY: plain Rust, no instruction set needed.
+            Self::Portable => unsafe { kernel.run::<vector::Portable>() },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `launch`.
+            Self::Avx2 => unsafe { vector_avx2(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `launch`.
+            Self::Avx512 => unsafe { vector_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `launch`.
+            Self::Avx512Bf16 | Self::Amx => unsafe { vector_avx512bf16(kernel) },
+            #[allow(unreachable_patterns)]
+            // SAFETY: plain Rust, no instruction set needed.
+            _ => unsafe { kernel.run::<vector::Portable>() },
+        }
+    }
+
     /// As [`Isa::launch`], for a closure. **Only for short ones**: a closure cannot be marked
     /// `#[inline(always)]`, and one that the compiler finds too long to inline stays a function for the
     /// baseline instruction set, correct but slow. Anything longer than a plain loop is a [`Kernel`].
@@ -102,6 +123,44 @@ pub trait Kernel {
     type Output;
     /// Runs the loop.
     fn run(self) -> Self::Output;
+}
+
+/// A kernel written in [`Vector`] instructions; see [`Isa::launch_vector`].
+///
+/// **`run` must be `#[inline(always)]`, and so must every function it calls.**
+pub(crate) trait VectorKernel {
+    /// Runs the kernel.
+    ///
+    /// # Safety
+    /// The machine has the instruction set of `V`; what the kernel's own fields ask for.
+    unsafe fn run<V: Vector>(self);
+}
+
+/// # Safety
+/// The machine has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn vector_avx2<K: VectorKernel>(kernel: K) {
+    // SAFETY: the caller's contract.
+    unsafe { kernel.run::<vector::F32x8>() }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ and VL.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn vector_avx512<K: VectorKernel>(kernel: K) {
+    // SAFETY: the caller's contract.
+    unsafe { kernel.run::<vector::F32x16>() }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ, VL and BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn vector_avx512bf16<K: VectorKernel>(kernel: K) {
+    // SAFETY: the caller's contract.
+    unsafe { kernel.run::<vector::F32x16Bf16>() }
 }
 
 /// # Safety

@@ -11,7 +11,9 @@ pub mod math;
 pub mod peak;
 mod reduce;
 pub(crate) mod vector;
+pub(crate) mod winograd;
 
+pub(crate) use isa::VectorKernel;
 pub use isa::{Isa, Kernel};
 pub use reduce::sum_pieces;
 

@@ -9,6 +9,7 @@ mod cases;
 mod cpu;
 mod reference;
 pub mod shapes;
+mod winograd;
 #[cfg(test)]
 mod tests;
 
@@ -153,10 +154,15 @@ impl Operation for Conv3d {
         let (activations, parameters) = inputs.split_at(self.inputs);
         let format = activation_format(Self::NAME, activations, parameters)?;
         let bias = parameters.get(1).map(|bias| bias.as_slice());
+        let kept = inputs[..=self.inputs].iter().map(|&input| input.clone()).collect();
+        let all = channels.iter().sum();
+        if let Some(plan) = winograd::plan(cx, &geometry, all, outputs, format) {
+            return Ok((plan.forward(cx, &geometry, activations, parameters[0], bias)?, kept));
+        }
         let wide = activations.iter().map(|x| widen(x)).collect::<Result<Vec<_>>>()?;
         let wide: Vec<&Tensor> = wide.iter().collect();
         let y = cpu::forward(cx, &geometry, &wide, &channels, parameters[0], bias, outputs)?;
-        Ok((narrow(y, format)?, inputs[..=self.inputs].iter().map(|&input| input.clone()).collect()))
+        Ok((narrow(y, format)?, kept))
     }
 
     fn backward(
@@ -178,24 +184,37 @@ impl Operation for Conv3d {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
         let weight = &saved[self.inputs];
-        let dy = widen(&dy)?;
+        let all = channels.iter().sum();
+        let wide = widen(&dy)?;
         let mut gradients = Vec::new();
         let mut first = 0;
         for (input, &count) in channels.iter().enumerate() {
-            let gradient = need[input]
-                .then(|| cpu::input_gradient(cx, &geometry, &dy, outputs, weight, first..first + count));
-            let gradient = gradient.transpose()?.map(|gradient| narrow(gradient, format));
-            gradients.push(gradient.transpose()?);
+            let range = first..first + count;
             first += count;
+            if !need[input] {
+                gradients.push(None);
+                continue;
+            }
+            gradients.push(Some(match winograd::plan(cx, &geometry, outputs, count, format) {
+                Some(plan) => plan.input_gradient(cx, &geometry, &dy, weight, range)?,
+                None => narrow(cpu::input_gradient(cx, &geometry, &wide, outputs, weight, range)?, format)?,
+            }));
         }
-        let activations = saved[..self.inputs].iter().map(widen).collect::<Result<Vec<_>>>()?;
-        gradients.push(
-            need[self.inputs]
-                .then(|| cpu::weight_gradient(cx, &geometry, &activations, &channels, &dy, outputs))
-                .transpose()?,
-        );
+        gradients.push(match need[self.inputs] {
+            true => Some(match winograd::plan(cx, &geometry, all, outputs, format) {
+                Some(plan) => {
+                    let activations: Vec<&Tensor> = saved[..self.inputs].iter().collect();
+                    plan.weight_gradient(cx, &geometry, &activations, &dy)?
+                }
+                None => {
+                    let activations = saved[..self.inputs].iter().map(widen).collect::<Result<Vec<_>>>()?;
+                    cpu::weight_gradient(cx, &geometry, &activations, &channels, &wide, outputs)?
+                }
+            }),
+            false => None,
+        });
         if self.bias {
-            let gradient = need[self.inputs + 1].then(|| channel_sums(cx, dy.as_slice(), outputs));
+            let gradient = need[self.inputs + 1].then(|| channel_sums(cx, wide.as_slice(), outputs));
             gradients.push(gradient.transpose()?);
         }
         Ok(gradients)

@@ -1,0 +1,197 @@
+//! Winograd convolution: 3³ taps, stride 1, with 3.4 or 8 times fewer multiplications.
+//!
+//! Winograd, *Arithmetic Complexity of Computations*, 1980; Lavin and Gray, CVPR 2016; in three
+//! dimensions Budden et al., *Deep Tensor Convolution on Multicores*, 2017, and Jia et al., *Optimizing
+//! N-dimensional, Winograd-based convolution for manycore CPUs*, PPoPP 2018. The output is cut into tiles
+//! of M³ voxels. Each reads N³ = (M + 2)³ input voxels, which are transformed channel by channel into N³
+//! *points*; at each point the channels of all tiles are multiplied with the transformed weights, a matrix
+//! product; the result is transformed back.
+//!
+//! A NaN or infinity in the input reaches every output of the tiles that read it, not only those whose
+//! taps do; never another sample.
+
+mod cube;
+mod forward;
+mod grid;
+mod product;
+mod scheme;
+mod scratch;
+mod weight_gradient;
+mod weights;
+
+pub(crate) use grid::{Grid, Source};
+use crate::cpu::Isa;
+use crate::cpu::convolution::{WeightLayout, Weights};
+use crate::cpu::vector::Element;
+use crate::{Context, Result};
+use scheme::{Four, Two};
+use scratch::Scratch;
+
+/// Words between the points of a buffer beyond their content: without, the same place of all points
+/// would fall into one set of the cache.
+const STAGGER: usize = 16;
+
+/// Consecutive channels of one source that are transformed together.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    source: usize,
+    /// First channel within the source.
+    first: usize,
+    /// First channel among those of all sources.
+    of_all: usize,
+    count: usize,
+    /// `count` rounded up to whole vectors.
+    padded: usize,
+    /// First word in the depth of the transformed weights.
+    word: usize,
+}
+
+/// How channels are cut: the inputs into chunks, the outputs into blocks.
+#[derive(Clone, Debug)]
+struct Panels {
+    chunks: Vec<Chunk>,
+    /// Words of all chunks.
+    depth: usize,
+    outputs: usize,
+    /// Output channels of a block.
+    width: usize,
+    blocks: usize,
+}
+
+impl Panels {
+    /// Chunks of at most `most` channels (a multiple of `lanes`); blocks of `vectors` vectors.
+    fn new(
+        channels: &[usize],
+        outputs: usize,
+        lanes: usize,
+        most: usize,
+        vectors: usize,
+        pairs: bool,
+    ) -> Self {
+        let (mut chunks, mut of_all, mut word) = (Vec::new(), 0, 0);
+        for (source, &channels) in channels.iter().enumerate() {
+            let parts = channels.div_ceil(most);
+            let length = channels.div_ceil(parts).next_multiple_of(lanes);
+            for first in (0..channels).step_by(length) {
+                let count = length.min(channels - first);
+                let padded = count.next_multiple_of(lanes);
+                chunks.push(Chunk { source, first, of_all: of_all + first, count, padded, word });
+                word += if pairs { padded / 2 } else { padded };
+            }
+            of_all += channels;
+        }
+        let width = vectors * lanes;
+        Self { chunks, depth: word, outputs, width, blocks: outputs.div_ceil(width) }
+    }
+
+    fn most_padded(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.padded).max().unwrap_or(0)
+    }
+}
+
+/// The extent of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Tiling {
+    /// F(2×2×2, 3×3×3).
+    Two,
+    /// F(4×4×4, 3×3×3).
+    Four,
+}
+
+impl Tiling {
+    fn extent(self) -> usize {
+        match self {
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    fn points(self) -> usize {
+        (self.extent() + 2).pow(3)
+    }
+}
+
+/// A convolution of 3³ taps and stride 1 (or the gradient of its input).
+pub(crate) struct Convolution {
+    pub batch: usize,
+    pub input: [usize; 3],
+    pub output: [usize; 3],
+    /// Padding before the first voxel; negative where voxels are cut off.
+    pub low: [isize; 3],
+    pub tiling: Tiling,
+    /// Multiply pairs of bf16 instead of f32.
+    pub pairs: bool,
+}
+
+/// Vector lanes of an instruction set.
+fn lanes(isa: Isa) -> usize {
+    match isa.registers() {
+        Isa::Portable => 4,
+        Isa::Avx2 => 8,
+        _ => 16,
+    }
+}
+
+impl Convolution {
+    fn grid(&self) -> Grid {
+        let (batch, input, output, low) = (self.batch, self.input, self.output, self.low);
+        Grid { batch, input, output, low, tile: self.tiling.extent() }
+    }
+
+    /// Computes `[batch, output…, outputs]` from sources `[batch, input…, channels]`; `flip` mirrors the
+    /// taps.
+    pub fn forward<E: Element>(
+        &self,
+        cx: &Context,
+        sources: &[Source<E>],
+        (weights, flip): (Weights, bool),
+        bias: Option<&[f32]>,
+        outputs: usize,
+        result: &mut [E],
+    ) -> Result<()> {
+        let lanes = lanes(cx.isa);
+        let channels: Vec<usize> = sources.iter().map(|source| source.channels).collect();
+        let vectors = if lanes == 16 && outputs % 64 == 0 { 4 } else { 2 };
+        let words = if self.pairs { 2 } else { 1 };
+        let most = std::env::var("KC").map_or(64 * words, |v| v.parse().unwrap());
+        let panels = Panels::new(&channels, outputs, lanes, most, vectors, self.pairs);
+        let grid = self.grid();
+        let tiles = std::env::var("TT").map_or(24, |v| v.parse().unwrap());
+        let tiles = tiles.min(grid.tiles().div_ceil(2).next_multiple_of(12));
+        let blocks = std::env::var("CG").map_or(panels.blocks, |v| v.parse::<usize>().unwrap() / panels.width).min(panels.blocks);
+        let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks };
+        match (self.tiling, self.pairs) {
+            (Tiling::Two, false) => job.run::<Two, 2, 4, false>(cx, result),
+            (Tiling::Two, true) => job.run::<Two, 2, 4, true>(cx, result),
+            (Tiling::Four, false) => job.run::<Four, 4, 6, false>(cx, result),
+            (Tiling::Four, true) => job.run::<Four, 4, 6, true>(cx, result),
+        }
+    }
+
+    /// Computes the gradient of the weights from sources `[batch, input…, channels]` and dy
+    /// `[batch, output…, outputs]`.
+    pub fn weight_gradient<E: Element>(
+        &self,
+        cx: &Context,
+        sources: &[Source<E>],
+        gradient: Source<E>,
+        layout: WeightLayout,
+        result: &mut [f32],
+    ) -> Result<()> {
+        let lanes = lanes(cx.isa);
+        let channels: Vec<usize> = sources.iter().map(|source| source.channels).collect();
+        let most = std::env::var("WC").map_or(128, |v| v.parse().unwrap());
+        let panels = Panels::new(&channels, gradient.channels, lanes, most, 2, self.pairs);
+        let slab = std::env::var("WT").map_or(256, |v| v.parse().unwrap());
+        let job = weight_gradient::WeightGradient { grid: self.grid(), sources, gradient, panels, lanes, slab };
+        match (self.tiling, self.pairs) {
+            (Tiling::Two, false) => job.run::<Two, 2, 4, false>(cx, layout, result),
+            (Tiling::Two, true) => job.run::<Two, 2, 4, true>(cx, layout, result),
+            (Tiling::Four, false) => job.run::<Four, 4, 6, false>(cx, layout, result),
+            (Tiling::Four, true) => job.run::<Four, 4, 6, true>(cx, layout, result),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

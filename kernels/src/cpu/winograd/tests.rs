@@ -1,0 +1,118 @@
+//! Every tiling and instruction set against the f64 definition.
+
+use super::*;
+use crate::op::Operation;
+use crate::ops::conv3d::Conv3d;
+use crate::Array;
+use genesis_tensor::random::{Purpose, Stream};
+use genesis_tensor::{DType, Shape, Tensor};
+use half::bf16;
+
+fn random(shape: impl Into<Shape>, seed: u64) -> Tensor {
+    let shape = shape.into();
+    let mut stream = Stream::new(seed, 0, 0, Purpose::Cases);
+    let values: Vec<f32> = (0..shape.elements()).map(|_| stream.normal() as f32).collect();
+    Tensor::from_slice(shape, &values).unwrap()
+}
+
+struct Errors {
+    output: f64,
+    input: f64,
+    weight: f64,
+}
+
+/// Errors of forward, input gradient and weight gradient for two inputs, relative to the definition.
+fn errors<E: Element>(
+    cx: &Context,
+    (tiling, pairs): (Tiling, bool),
+    extents: [usize; 3],
+    padding: [[usize; 2]; 3],
+    channels: [usize; 2],
+    outputs: usize,
+    read: impl Fn(&Tensor) -> &[E],
+    write: impl Fn(&mut Tensor) -> &mut [E],
+    dtype: DType,
+) -> Errors {
+    let batch = 2;
+    let conv = Conv3d { inputs: 2, padding, ..Conv3d::same(3) };
+    let [d, h, w] = extents;
+    let x = [0, 1].map(|i| random([batch, d, h, w, channels[i]], i as u64).cast(dtype).unwrap());
+    let all = channels[0] + channels[1];
+    let weight = random([outputs, all, 3, 3, 3], 3);
+    let bias = random([outputs], 4);
+    let shapes = [x[0].shape(), x[1].shape(), weight.shape(), bias.shape()];
+    let shape = conv.infer(&shapes).unwrap();
+    let dy = random(shape, 5).cast(dtype).unwrap();
+    let [_, od, oh, ow, _] = shape.ndhwc().unwrap();
+    let low = padding.map(|[low, _]| low as isize);
+    let sources = [0, 1].map(|i| Source { values: read(&x[i]), channels: channels[i] });
+    let forward = Convolution { batch, input: extents, output: [od, oh, ow], low, tiling, pairs };
+
+    let arrays = [&x[0], &x[1], &weight, &bias].map(Array::from_tensor);
+    let mut y = Tensor::unspecified(shape, dtype).unwrap();
+    let weights = Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
+    let bias = Some(bias.as_slice());
+    forward.forward(cx, &sources, (weights, false), bias, outputs, write(&mut y)).unwrap();
+    let output = Array::from_tensor(&y).relative_error(&conv.reference(&arrays));
+
+    let wanted = conv.reference_backward(&arrays, &Array::from_tensor(&dy));
+    let backward = Convolution {
+        input: forward.output,
+        output: forward.input,
+        low: low.map(|low| 2 - low),
+        ..Convolution { ..forward }
+    };
+    let gradient = Source { values: read(&dy), channels: outputs };
+    let mut input: f64 = 0.0;
+    for i in 0..2 {
+        let first = i * channels[0] * 27;
+        let weights =
+            Weights { values: &weight.as_slice()[first..], output_stride: 27, input_stride: all * 27 };
+        let mut dx = Tensor::unspecified(x[i].shape(), dtype).unwrap();
+        let result = write(&mut dx);
+        backward.forward(cx, &[gradient], (weights, true), None, channels[i], result).unwrap();
+        input = input.max(Array::from_tensor(&dx).relative_error(wanted[i].as_ref().unwrap()));
+    }
+
+    let layout = WeightLayout { first: 0, output_stride: all * 27, input_stride: 27 };
+    let mut dw = Tensor::unspecified(weight.shape(), DType::F32).unwrap();
+    let forward = Convolution { batch, input: extents, output: [od, oh, ow], low, tiling, pairs };
+    forward.weight_gradient(cx, &sources, gradient, layout, dw.as_mut_slice().unwrap()).unwrap();
+    let weight = Array::from_tensor(&dw).relative_error(wanted[2].as_ref().unwrap());
+    Errors { output, input, weight }
+}
+
+#[test]
+fn every_tiling_and_format_matches_the_definition() {
+    genesis_tensor::memory::set_poison(true);
+    let shapes = [
+        ([4, 4, 4], [[1; 2]; 3], [16, 16], 32),
+        ([5, 3, 7], [[1; 2]; 3], [5, 17], 33),
+        ([1, 2, 9], [[1; 2]; 3], [3, 64], 64),
+        ([6, 5, 4], [[0, 1], [2, 0], [4, 3]], [33, 8], 70),
+        ([8, 8, 4], [[1; 2]; 3], [48, 160], 16),
+        ([13, 9, 10], [[1; 2]; 3], [8, 4], 7),
+    ];
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        let cx = Context::with_isa(2, isa);
+        for (extents, padding, channels, outputs) in shapes {
+            for tiling in [Tiling::Two, Tiling::Four] {
+                let f32_errors = errors::<f32>(
+                    &cx, (tiling, false), extents, padding, channels, outputs,
+                    |t| t.as_slice(), |t| t.as_mut_slice().unwrap(), DType::F32,
+                );
+                let bf16_errors = [false, true].map(|pairs| errors::<bf16>(
+                    &cx, (tiling, pairs), extents, padding, channels, outputs,
+                    |t| t.as_bf16(), |t| t.as_bf16_mut().unwrap(), DType::Bf16,
+                ));
+                for (errors, label) in [&f32_errors, &bf16_errors[0], &bf16_errors[1]].iter().zip(["f32", "bf16", "pairs"]) {
+                    println!("{isa} {extents:?} {tiling:?} {label}: {:.1e} {:.1e} {:.1e}", errors.output, errors.input, errors.weight);
+                }
+                let worst = |e: &Errors| e.output.max(e.input).max(e.weight);
+                assert!(worst(&f32_errors) < 2e-5, "f32");
+                assert!(worst(&bf16_errors[0]) < 4e-3, "bf16");
+                if tiling == Tiling::Two { assert!(worst(&bf16_errors[1]) < 1e-2, "pairs"); }
+            }
+        }
+    }
+}

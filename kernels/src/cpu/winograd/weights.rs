@@ -1,0 +1,123 @@
+//! The weights in the transformed domain: `G g` along each axis, packed for the products.
+//!
+//! Layout, in words: `[point][block of outputs][input channel, or pair of them][lanes of the block]`,
+//! a point every `plane` words. Channels and lanes that do not exist are 0.
+
+use super::cube::{self, Load, MOST, PairPlanes, Planes};
+use super::scheme::Scheme;
+use super::{Chunk, Panels};
+use crate::cpu::VectorKernel;
+use crate::cpu::convolution::Weights;
+use crate::cpu::vector::Vector;
+use crate::{Context, Result};
+use genesis_tensor::parallel::SendPointer;
+use genesis_tensor::{DType, Tensor};
+use std::marker::PhantomData;
+
+const TAPS: usize = 27;
+
+/// The weights of one convolution, transformed.
+pub(super) struct Transformed {
+    pub words: Tensor,
+    pub plane: usize,
+}
+
+/// Transforms `weights`; `flip` mirrors the taps, for the gradient of the input.
+pub(super) fn transform<S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>(
+    cx: &Context,
+    weights: Weights,
+    flip: bool,
+    panels: &Panels,
+) -> Result<Transformed> {
+    let plane = panels.blocks * panels.depth * panels.width + super::STAGGER;
+    let mut words = Tensor::unspecified([N * N * N * plane], DType::F32)?;
+    let out = SendPointer(words.as_mut_slice()?.as_mut_ptr());
+    cx.pool.run(panels.blocks * panels.chunks.len(), |task| {
+        let (block, chunk) = (task / panels.chunks.len(), &panels.chunks[task % panels.chunks.len()]);
+        cx.isa.launch_vector(Piece::<S, M, N, PAIRS> {
+            weights,
+            flip,
+            panels,
+            chunk,
+            block,
+            out: out.get(),
+            plane,
+            scheme: PhantomData,
+        });
+    });
+    Ok(Transformed { words, plane })
+}
+
+/// One block of outputs by one chunk of input channels.
+struct Piece<'a, S, const M: usize, const N: usize, const PAIRS: bool> {
+    weights: Weights<'a>,
+    flip: bool,
+    panels: &'a Panels,
+    chunk: &'a Chunk,
+    block: usize,
+    out: *mut f32,
+    plane: usize,
+    scheme: PhantomData<S>,
+}
+
+/// 27 taps of a vector of outputs.
+struct Taps<'a> {
+    lanes: &'a [[f32; 16]; TAPS],
+    flip: bool,
+}
+
+impl<V: Vector> Load<V> for Taps<'_> {
+    #[inline(always)]
+    unsafe fn load(&self, index: usize) -> V {
+        let tap = if self.flip { TAPS - 1 - index } else { index };
+        // SAFETY: a row of 16 values holds any vector.
+        unsafe { V::load(self.lanes.get_unchecked(tap).as_ptr()) }
+    }
+}
+
+impl<S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool> VectorKernel
+    for Piece<'_, S, M, N, PAIRS>
+{
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { weights, panels, chunk, .. } = self;
+        let mut lanes = [[0.0f32; 16]; TAPS];
+        let mut held = [0.0f32; MOST * 16];
+        // SAFETY: `out` has `N³` planes of all blocks and chunks, and this (block, chunk) is written by
+        // this piece alone; the slices of `weights` are checked.
+        unsafe {
+            for vector in 0..panels.width / V::LANES {
+                let first = self.block * panels.width + vector * V::LANES;
+                let count = panels.outputs.saturating_sub(first).min(V::LANES);
+                for channel in 0..chunk.padded {
+                    for (lane, output) in (first..first + count).enumerate() {
+                        if channel < chunk.count {
+                            let from = output * weights.output_stride
+                                + (chunk.of_all + channel) * weights.input_stride;
+                            for (row, &weight) in lanes.iter_mut().zip(&weights.values[from..from + TAPS]) {
+                                row[lane] = weight;
+                            }
+                        }
+                    }
+                    if channel >= chunk.count || count < V::LANES {
+                        let kept = if channel < chunk.count { count } else { 0 };
+                        lanes.iter_mut().for_each(|row| row[kept..].fill(0.0));
+                    }
+                    let taps = Taps { lanes: &lanes, flip: self.flip };
+                    let word = if PAIRS { channel / 2 } else { channel };
+                    let row = self.block * panels.depth + chunk.word + word;
+                    let at = self.out.add(row * panels.width + vector * V::LANES);
+                    let to = Planes { at, plane: self.plane };
+                    if PAIRS {
+                        let held = held.as_mut_ptr();
+                        let mut to = PairPlanes { to, held, second: channel % 2 == 1 };
+                        cube::apply::<V, S::Weight, 3, N>(&taps, &mut to);
+                    } else {
+                        let mut to = to;
+                        cube::apply::<V, S::Weight, 3, N>(&taps, &mut to);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The convolutions that go through Winograd's transforms, and which.
+
+use crate::cpu::convolution::{Geometry, WeightLayout, Weights};
+use crate::cpu::vector::Element;
+use crate::cpu::winograd::{Convolution, Source, Tiling};
+use crate::{Context, Result};
+use genesis_tensor::{DType, Shape, Tensor};
+use half::bf16;
+use std::ops::Range;
+
+/// How a convolution is computed in the transformed domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    tiling: Tiling,
+    pairs: bool,
+}
+
+/// The plan for a convolution with these channels, or none where the direct kernels are better.
+pub fn plan(cx: &Context, geometry: &Geometry, inputs: usize, outputs: usize, format: DType) -> Option<Plan> {
+    if geometry.kernel != [3; 3] || geometry.stride != [1; 3] || geometry.dilation != [1; 3] {
+        return None;
+    }
+    if inputs < 32 || outputs < 32 { return None; }
+    let _ = cx;
+    let tiling = match std::env::var("WINO").as_deref() {
+        Ok("0") => return None,
+        Ok("4") => Tiling::Four,
+        _ => Tiling::Two,
+    };
+    Some(Plan { tiling, pairs: format == DType::Bf16 })
+}
+
+/// Elements of a tensor in a known format.
+trait Format: Element {
+    fn read(tensor: &Tensor) -> &[Self];
+    fn write(tensor: &mut Tensor) -> Result<&mut [Self]>;
+}
+
+impl Format for f32 {
+    fn read(tensor: &Tensor) -> &[Self] {
+        tensor.as_slice()
+    }
+    fn write(tensor: &mut Tensor) -> Result<&mut [Self]> {
+        Ok(tensor.as_mut_slice()?)
+    }
+}
+
+impl Format for bf16 {
+    fn read(tensor: &Tensor) -> &[Self] {
+        tensor.as_bf16()
+    }
+    fn write(tensor: &mut Tensor) -> Result<&mut [Self]> {
+        Ok(tensor.as_bf16_mut()?)
+    }
+}
+
+fn source<E: Format>(tensor: &Tensor) -> Source<'_, E> {
+    Source { values: E::read(tensor), channels: tensor.shape().channels() }
+}
+
+/// `[batch, extents…, channels]`.
+fn activation(batch: usize, extents: [usize; 3], channels: usize) -> Shape {
+    Shape::from([batch, extents[0], extents[1], extents[2], channels])
+}
+
+impl Plan {
+    fn reading_image(&self, geometry: &Geometry) -> Convolution {
+        Convolution {
+            batch: geometry.batch,
+            input: geometry.image,
+            output: geometry.result,
+            low: geometry.low.map(|low| low as isize),
+            tiling: self.tiling,
+            pairs: self.pairs,
+        }
+    }
+
+    fn reading_result(&self, geometry: &Geometry) -> Convolution {
+        Convolution {
+            batch: geometry.batch,
+            input: geometry.result,
+            output: geometry.image,
+            low: geometry.low.map(|low| 2 - low as isize),
+            tiling: self.tiling,
+            pairs: self.pairs,
+        }
+    }
+
+    /// y.
+    pub fn forward(
+        &self,
+        cx: &Context,
+        geometry: &Geometry,
+        inputs: &[&Tensor],
+        weight: &Tensor,
+        bias: Option<&[f32]>,
+    ) -> Result<Tensor> {
+        match inputs[0].dtype() {
+            DType::F32 => self.forward_in::<f32>(cx, geometry, inputs, weight, bias),
+            DType::Bf16 => self.forward_in::<bf16>(cx, geometry, inputs, weight, bias),
+        }
+    }
+
+    fn forward_in<E: Format>(
+        &self,
+        cx: &Context,
+        geometry: &Geometry,
+        inputs: &[&Tensor],
+        weight: &Tensor,
+        bias: Option<&[f32]>,
+    ) -> Result<Tensor> {
+        let (outputs, all) = (weight.shape()[0], weight.shape()[1]);
+        let sources: Vec<Source<E>> = inputs.iter().map(|input| source(input)).collect();
+        let weights =
+            Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
+        let mut y =
+            Tensor::unspecified(activation(geometry.batch, geometry.result, outputs), inputs[0].dtype())?;
+        let result = E::write(&mut y)?;
+        self.reading_image(geometry).forward(cx, &sources, (weights, false), bias, outputs, result)?;
+        Ok(y)
+    }
+
+    /// The gradient of the input that holds `channels` of the concatenation.
+    pub fn input_gradient(
+        &self,
+        cx: &Context,
+        geometry: &Geometry,
+        dy: &Tensor,
+        weight: &Tensor,
+        channels: Range<usize>,
+    ) -> Result<Tensor> {
+        match dy.dtype() {
+            DType::F32 => self.input_gradient_in::<f32>(cx, geometry, dy, weight, channels),
+            DType::Bf16 => self.input_gradient_in::<bf16>(cx, geometry, dy, weight, channels),
+        }
+    }
+
+    fn input_gradient_in<E: Format>(
+        &self,
+        cx: &Context,
+        geometry: &Geometry,
+        dy: &Tensor,
+        weight: &Tensor,
+        channels: Range<usize>,
+    ) -> Result<Tensor> {
+        let weights = Weights {
+            values: &weight.as_slice()[channels.start * 27..],
+            output_stride: 27,
+            input_stride: weight.shape()[1] * 27,
+        };
+        let count = channels.len();
+        let mut dx =
+            Tensor::unspecified(activation(geometry.batch, geometry.image, count), dy.dtype())?;
+        let result = E::write(&mut dx)?;
+        let convolution = self.reading_result(geometry);
+        convolution.forward(cx, &[source::<E>(dy)], (weights, true), None, count, result)?;
+        Ok(dx)
+    }
+
+    /// The gradient of the weight.
+    pub fn weight_gradient(
+        &self,
+        cx: &Context,
+        geometry: &Geometry,
+        inputs: &[&Tensor],
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        match dy.dtype() {
+            DType::F32 => self.weight_gradient_in::<f32>(cx, geometry, inputs, dy),
+            DType::Bf16 => self.weight_gradient_in::<bf16>(cx, geometry, inputs, dy),
+        }
+    }
+
+    fn weight_gradient_in<E: Format>(
+        &self,
+        cx: &Context,
+        geometry: &Geometry,
+        inputs: &[&Tensor],
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        let sources: Vec<Source<E>> = inputs.iter().map(|input| source(input)).collect();
+        let all: usize = sources.iter().map(|source| source.channels).sum();
+        let mut gradient = Tensor::unspecified([dy.shape().channels(), all, 3, 3, 3], DType::F32)?;
+        let layout = WeightLayout { first: 0, output_stride: all * 27, input_stride: 27 };
+        let result = gradient.as_mut_slice()?;
+        self.reading_image(geometry).weight_gradient(cx, &sources, source::<E>(dy), layout, result)?;
+        Ok(gradient)
+    }
+}
