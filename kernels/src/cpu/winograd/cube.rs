@@ -76,6 +76,8 @@ pub(super) unsafe fn apply<V: Vector, A: Along<I, O>, const I: usize, const O: u
 /// Activations: one pointer per voxel of the cube, all read from the same channel on.
 pub(super) struct Voxels<'a, E> {
     pub voxels: &'a [*const E; MOST],
+    /// The voxels wanted next: the hardware does not foresee them.
+    pub next: &'a [*const E; MOST],
     pub channel: usize,
     /// Channels that exist from there on; lanes beyond are 0.
     pub count: usize,
@@ -84,9 +86,24 @@ pub(super) struct Voxels<'a, E> {
 impl<V: Vector, E: Element> Load<V> for Voxels<'_, E> {
     #[inline(always)]
     unsafe fn load(&self, index: usize) -> V {
-        // SAFETY: the voxel's channels are valid.
-        unsafe { E::load(self.voxels.get_unchecked(index).add(self.channel), self.count) }
+        // SAFETY: the voxel's channels are valid; a prefetch reads nothing.
+        unsafe {
+            prefetch(self.next.get_unchecked(index).wrapping_add(self.channel));
+            E::load(self.voxels.get_unchecked(index).add(self.channel), self.count)
+        }
     }
+}
+
+/// Asks for the cache line at an address; it need not be valid.
+#[inline(always)]
+fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults and changes nothing but the cache.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// One vector in each of many planes, `plane` words apart.

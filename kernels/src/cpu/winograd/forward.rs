@@ -26,6 +26,8 @@ pub(super) struct Forward<'a, E> {
     pub tiles: usize,
     /// Blocks of output channels a piece computes.
     pub blocks: usize,
+    /// Vector lanes of the instruction set.
+    pub lanes: usize,
 }
 
 impl<E: Element> Forward<'_, E> {
@@ -42,10 +44,12 @@ impl<E: Element> Forward<'_, E> {
             bias[..values.len()].copy_from_slice(values);
         }
         let zeros = vec![E::ZERO; panels.most_padded()];
-        let row = if PAIRS { panels.most_padded() / 2 } else { panels.most_padded() };
-        let width = self.blocks * panels.width;
-        let spaces = [self.tiles * row + super::STAGGER, self.tiles * width + super::STAGGER];
-        let scratch = Scratch::new(cx, N * N * N * (spaces[0] + spaces[1]))?;
+        let lanes = self.lanes;
+        let words = if PAIRS { lanes / 2 } else { lanes };
+        let cubes = [(N * N * N + 1) * words, (N * N * N + 1) * lanes];
+        let vectors = [panels.most_padded() / lanes, self.blocks * panels.width / lanes];
+        let input = self.tiles * vectors[0] * cubes[0];
+        let scratch = Scratch::new(cx, input + self.tiles * vectors[1] * cubes[1])?;
         let ranges: Vec<Range<usize>> = (0..self.grid.tiles())
             .step_by(self.tiles)
             .map(|first| first..self.grid.tiles().min(first + self.tiles))
@@ -63,9 +67,10 @@ impl<E: Element> Forward<'_, E> {
                     zeros: &zeros,
                     tiles: range.clone(),
                     blocks: group * self.blocks..panels.blocks.min((group + 1) * self.blocks),
-                    row,
-                    spaces,
-                    space,
+                    cubes,
+                    vectors,
+                    input: space,
+                    sums: space.wrapping_add(input),
                     output: out.get(),
                     scheme: PhantomData,
                 });
@@ -83,11 +88,16 @@ struct Piece<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
     zeros: &'a [E],
     tiles: Range<usize>,
     blocks: Range<usize>,
-    /// Words of a tile's channels in the transformed input.
-    row: usize,
-    /// Words of a point of the transformed input, and of the products.
-    spaces: [usize; 2],
-    space: *mut f32,
+    /// Words of a transformed cube of one vector of channels, of the input and of the sums. One vector
+    /// more than it holds: the same point of all cubes must not fall into one set of the cache.
+    cubes: [usize; 2],
+    /// Vectors of channels of a tile, of the input and of the sums.
+    vectors: [usize; 2],
+    /// `[tile][vector][point][lanes]`: each transform works on consecutive memory; the products jump, but
+    /// have the arithmetic to hide it.
+    input: *mut f32,
+    /// The same.
+    sums: *mut f32,
     output: *mut E,
     scheme: PhantomData<S>,
 }
@@ -120,38 +130,44 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
 {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let (job, panels) = (self.job, &self.job.panels);
-        let sums = self.space.wrapping_add(N * N * N * self.spaces[0]);
+        let panels = &self.job.panels;
+        let words = if PAIRS { V::LANES / 2 } else { V::LANES };
+        let [input_row, sums_row] = [0, 1].map(|side| self.vectors[side] * self.cubes[side]);
         for (number, chunk) in panels.chunks.iter().enumerate() {
-            // SAFETY: `space` has room for `tiles` tiles of every point, input and products, as `spaces`
-            // says; voxel pointers lie inside their source or `zeros`.
+            // SAFETY: `input` and `sums` have room for `tiles` tiles, rounded up to whole products;
+            // voxel pointers lie inside their source or `zeros`.
             unsafe {
                 self.transform_input::<V>(chunk);
                 for point in 0..N * N * N {
-                    let input = self.space.add(point * self.spaces[0]);
-                    let sums = sums.add(point * self.spaces[1]);
-                    let weights = self.transformed.words.as_slice().as_ptr().add(
-                        point * self.transformed.plane,
-                    );
+                    let weights =
+                        self.transformed.words.as_slice().as_ptr().add(point * self.transformed.plane);
                     for (index, block) in self.blocks.clone().enumerate() {
-                        let steps = if PAIRS { chunk.padded / 2 } else { chunk.padded };
                         let vectors = weights.add((block * panels.depth + chunk.word) * panels.width);
-                        for tile in (0..self.tiles.len()).step_by(rows::<V>()) {
+                        let vector = index * panels.width / V::LANES;
+                        for tile in (0..self.tiles.len()).step_by(rows_of::<V>()) {
                             let product = Block {
-                                broadcast: input.add(tile * self.row),
-                                row: self.row,
-                                step: 1,
+                                broadcast: self.input.add(tile * input_row + point * words),
+                                row: input_row,
+                                group_stride: self.cubes[0],
+                                groups: chunk.padded / V::LANES,
                                 vectors,
                                 pitch: panels.width,
-                                steps,
-                                sums: sums.add(tile * self.sums_row() + index * panels.width),
-                                sums_row: self.sums_row(),
+                                sums: self
+                                    .sums
+                                    .add(tile * sums_row + vector * self.cubes[1] + point * V::LANES),
+                                sums_row,
+                                sums_vector: self.cubes[1],
                                 fresh: number == 0,
                             };
-                            match (V::LANES, panels.width / V::LANES) {
-                                (16, 4) => product::multiply::<V, 6, 4, PAIRS>(&product),
-                                (4, _) => product::multiply::<V, 4, 2, PAIRS>(&product),
-                                _ => product::multiply::<V, 6, 2, PAIRS>(&product),
+                            match (V::LANES, panels.width / V::LANES, PAIRS) {
+                                (16, 4, false) => product::multiply::<V, 6, 4, 16, PAIRS>(&product),
+                                (16, 4, true) => product::multiply::<V, 6, 4, 8, PAIRS>(&product),
+                                (16, _, false) => product::multiply::<V, 6, 2, 16, PAIRS>(&product),
+                                (16, _, true) => product::multiply::<V, 6, 2, 8, PAIRS>(&product),
+                                (8, _, false) => product::multiply::<V, 6, 2, 8, PAIRS>(&product),
+                                (8, _, true) => product::multiply::<V, 6, 2, 4, PAIRS>(&product),
+                                (_, _, false) => product::multiply::<V, 4, 2, 4, PAIRS>(&product),
+                                (_, _, true) => product::multiply::<V, 4, 2, 2, PAIRS>(&product),
                             }
                         }
                     }
@@ -159,41 +175,41 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
             }
         }
         // SAFETY: as above, and this (tile, channel) belongs to this piece alone.
-        unsafe { self.transform_output::<V>(sums) };
-        let _ = job;
+        unsafe { self.transform_output::<V>() };
     }
 }
 
 /// Tiles a product handles at a time.
 #[inline(always)]
-fn rows<V: Vector>() -> usize {
+fn rows_of<V: Vector>() -> usize {
     if V::LANES == 4 { 4 } else { 6 }
 }
 
 impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>
     Piece<'_, E, S, M, N, PAIRS>
 {
-    #[inline(always)]
-    fn sums_row(&self) -> usize {
-        self.job.blocks * self.job.panels.width
-    }
-
     /// # Safety
-    /// The machine has the instruction set of `V`; `space` has room.
+    /// The machine has the instruction set of `V`; `input` has room.
     #[inline(always)]
     unsafe fn transform_input<V: Vector>(&self, chunk: &super::Chunk) {
         let source = &self.job.sources[chunk.source];
+        let grid = &self.job.grid;
         let mut voxels = [self.zeros.as_ptr(); MOST];
+        let mut next = voxels;
+        grid.voxels::<E, N>(self.tiles.start, source, chunk.first, self.zeros, &mut next);
         for (position, tile) in self.tiles.clone().enumerate() {
-            self.job.grid.voxels::<E, N>(tile, source, chunk.first, self.zeros, &mut voxels);
+            voxels = next;
+            if tile + 1 < self.tiles.end {
+                grid.voxels::<E, N>(tile + 1, source, chunk.first, self.zeros, &mut next);
+            }
             for channel in (0..chunk.padded).step_by(V::LANES) {
                 let count = chunk.count.saturating_sub(channel);
-                let from = Voxels { voxels: &voxels, channel, count };
-                let word = if PAIRS { channel / 2 } else { channel };
+                let from = Voxels { voxels: &voxels, next: &next, channel, count };
+                let cube = position * self.vectors[0] + channel / V::LANES;
                 // SAFETY: the caller's contract.
                 unsafe {
-                    let at = self.space.add(position * self.row + word);
-                    let mut to = Planes { at, plane: self.spaces[0] };
+                    let plane = if PAIRS { V::LANES / 2 } else { V::LANES };
+                    let mut to = Planes { at: self.input.add(cube * self.cubes[0]), plane };
                     if PAIRS {
                         cube::apply::<V, S::Input, N, N>(&from, &mut HalfPlanes(to));
                     } else {
@@ -207,7 +223,7 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
     /// # Safety
     /// The machine has the instruction set of `V`; the products are complete.
     #[inline(always)]
-    unsafe fn transform_output<V: Vector>(&self, sums: *mut f32) {
+    unsafe fn transform_output<V: Vector>(&self) {
         let (grid, panels) = (&self.job.grid, &self.job.panels);
         let first = self.blocks.start * panels.width;
         let last = panels.outputs.min(self.blocks.end * panels.width);
@@ -217,7 +233,8 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
             for channel in (first..last).step_by(V::LANES) {
                 // SAFETY: the tile's first voxel lies inside the output.
                 unsafe {
-                    let at = sums.add(position * self.sums_row() + channel - first);
+                    let cube = position * self.vectors[1] + (channel - first) / V::LANES;
+                    let at = self.sums.add(cube * self.cubes[1]);
                     let mut to = Tile::<E, M> {
                         to: self.output.add(start * panels.outputs + channel),
                         pitch,
@@ -225,7 +242,7 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
                         bias: &self.bias[channel..],
                         count: last - channel,
                     };
-                    cube::apply::<V, S::Output, N, M>(&Planes { at, plane: self.spaces[1] }, &mut to);
+                    cube::apply::<V, S::Output, N, M>(&Planes { at, plane: V::LANES }, &mut to);
                 }
             }
         }

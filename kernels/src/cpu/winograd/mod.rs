@@ -159,7 +159,7 @@ impl Convolution {
         let tiles = std::env::var("TT").map_or(24, |v| v.parse().unwrap());
         let tiles = tiles.min(grid.tiles().div_ceil(2).next_multiple_of(12));
         let blocks = std::env::var("CG").map_or(panels.blocks, |v| v.parse::<usize>().unwrap() / panels.width).min(panels.blocks);
-        let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks };
+        let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, lanes };
         match (self.tiling, self.pairs) {
             (Tiling::Two, false) => job.run::<Two, 2, 4, false>(cx, result),
             (Tiling::Two, true) => job.run::<Two, 2, 4, true>(cx, result),

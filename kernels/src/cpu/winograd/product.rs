@@ -7,18 +7,19 @@ use crate::cpu::vector::Vector;
 /// that are neighbours in the summed dimension.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
-    /// The broadcast factor: the word of row m and step k is at `m · row + k · step`.
+    /// The broadcast factor: the word of row m and step `group · INNER + k` is at
+    /// `m · row + group · group_stride + k`.
     pub broadcast: *const f32,
     pub row: usize,
-    pub step: usize,
-    /// The vector factor: the words of step k are at `k · pitch`.
+    pub group_stride: usize,
+    pub groups: usize,
+    /// The vector factor: the words of a step are `pitch` after those of the step before.
     pub vectors: *const f32,
     pub pitch: usize,
-    /// Steps of the sum.
-    pub steps: usize,
-    /// The sums: row m is at `m · sums_row`.
+    /// The sums: vector v of row m is at `m · sums_row + v · sums_vector`.
     pub sums: *mut f32,
     pub sums_row: usize,
+    pub sums_vector: usize,
     /// True to start from 0 rather than from what `sums` holds.
     pub fresh: bool,
 }
@@ -26,9 +27,15 @@ pub(super) struct Block {
 /// `sums[m][v] (+)= Σ broadcast[m][k] · vectors[k][v]`.
 ///
 /// # Safety
-/// The machine has the instruction set of `V`; MR rows, `steps` steps and NV vectors are valid.
+/// The machine has the instruction set of `V`; MR rows, all steps and NV vectors are valid.
 #[inline(always)]
-pub(super) unsafe fn multiply<V: Vector, const MR: usize, const NV: usize, const PAIRS: bool>(
+pub(super) unsafe fn multiply<
+    V: Vector,
+    const MR: usize,
+    const NV: usize,
+    const INNER: usize,
+    const PAIRS: bool,
+>(
     block: &Block,
 ) {
     // SAFETY: the caller's contract.
@@ -37,7 +44,7 @@ pub(super) unsafe fn multiply<V: Vector, const MR: usize, const NV: usize, const
         if !block.fresh {
             for m in 0..MR {
                 for v in 0..NV {
-                    sums[m][v] = V::load(block.sums.add(m * block.sums_row + v * V::LANES));
+                    sums[m][v] = V::load(block.sums.add(m * block.sums_row + v * block.sums_vector));
                 }
             }
         }
@@ -46,26 +53,31 @@ pub(super) unsafe fn multiply<V: Vector, const MR: usize, const NV: usize, const
             rows[m] = block.broadcast.add(m * block.row);
         }
         let mut vectors = block.vectors;
-        for k in 0..block.steps {
-            let mut right = [V::splat(0.0); NV];
-            for v in 0..NV {
-                right[v] = V::load(vectors.add(v * V::LANES));
+        for _ in 0..block.groups {
+            for k in 0..INNER {
+                let mut right = [V::splat(0.0); NV];
+                for v in 0..NV {
+                    right[v] = V::load(vectors.add(v * V::LANES));
+                }
+                for m in 0..MR {
+                    let left = V::splat(*rows[m].add(k));
+                    for v in 0..NV {
+                        sums[m][v] = if PAIRS {
+                            sums[m][v].add_pair_products(left, right[v])
+                        } else {
+                            left.mul_add(right[v], sums[m][v])
+                        };
+                    }
+                }
+                vectors = vectors.add(block.pitch);
             }
             for m in 0..MR {
-                let left = V::splat(*rows[m].add(k * block.step));
-                for v in 0..NV {
-                    sums[m][v] = if PAIRS {
-                        sums[m][v].add_pair_products(left, right[v])
-                    } else {
-                        left.mul_add(right[v], sums[m][v])
-                    };
-                }
+                rows[m] = rows[m].wrapping_add(block.group_stride);
             }
-            vectors = vectors.add(block.pitch);
         }
         for m in 0..MR {
             for v in 0..NV {
-                sums[m][v].store(block.sums.add(m * block.sums_row + v * V::LANES));
+                sums[m][v].store(block.sums.add(m * block.sums_row + v * block.sums_vector));
             }
         }
     }

@@ -203,7 +203,7 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
                 let to = Planes { at: self.space.at.wrapping_add(word), plane: self.space.plane };
                 let count = channels.saturating_sub(channel);
                 for (second, voxels) in voxels.iter().enumerate().take(group) {
-                    let from = Voxels { voxels, channel, count };
+                    let from = Voxels { voxels, next: voxels, channel, count };
                     // SAFETY: `space` has a panel for every `width` channels; voxel pointers lie inside
                     // their source, or `zeros`, which is as long as all channels.
                     unsafe {
@@ -267,20 +267,21 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
                     let product = Block {
                         broadcast: self.input.add(panel * self.pitch * V::LANES + lane),
                         row: 1,
-                        step: V::LANES,
+                        group_stride: V::LANES,
+                        groups: self.steps,
                         vectors: self.gradient.add(block * self.pitch * self.width),
                         pitch: self.width,
-                        steps: self.steps,
                         sums: self.sums.add(
                             ((panel * self.blocks + block) * V::LANES + lane) * self.width,
                         ),
                         sums_row: self.width,
+                        sums_vector: V::LANES,
                         fresh: self.fresh,
                     };
                     if V::LANES == 16 {
-                        product::multiply::<V, 8, 2, PAIRS>(&product);
+                        product::multiply::<V, 8, 2, 1, PAIRS>(&product);
                     } else {
-                        product::multiply::<V, 4, 2, PAIRS>(&product);
+                        product::multiply::<V, 4, 2, 1, PAIRS>(&product);
                     }
                 }
             }

@@ -27,7 +27,7 @@ pub fn plan(cx: &Context, geometry: &Geometry, inputs: usize, outputs: usize, fo
         Ok("4") => Tiling::Four,
         _ => Tiling::Two,
     };
-    Some(Plan { tiling, pairs: format == DType::Bf16 })
+    Some(Plan { tiling, pairs: format == DType::Bf16 && std::env::var("PAIRS").is_ok() })
 }
 
 /// Elements of a tensor in a known format.
