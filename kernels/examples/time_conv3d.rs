@@ -102,7 +102,9 @@ fn time<O: Operation>(cx: &Context, operation: &O, layer: &Layer, arguments: &Ar
     let mut inputs = inputs;
     let mut dy = draw(operation.infer(&shapes)?)?;
     if std::env::var("PREC").is_ok() {
-        for input in inputs.iter_mut().take(layer.channels.len()) { *input = input.cast(genesis_tensor::DType::Bf16)?; }
+        for input in inputs.iter_mut().take(layer.channels.len()) {
+            *input = input.cast(genesis_tensor::DType::Bf16)?;
+        }
         dy = dy.cast(genesis_tensor::DType::Bf16)?;
     }
     let inputs: Vec<&Tensor> = inputs.iter().collect();

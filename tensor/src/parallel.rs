@@ -5,7 +5,7 @@
 //! of threads. Tasks are handed out by a shared counter, which balances uneven ones.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -31,6 +31,22 @@ struct Shared {
     done: Condvar,
     next: AtomicUsize,
     panicked: AtomicBool,
+    /// `generation` and `active` of the job again, to look at without the lock.
+    published: AtomicU64,
+    running: AtomicUsize,
+}
+
+/// Looks before a thread goes to sleep, some ten microseconds: jobs often follow one another at once, and
+/// waking a thread takes longer than many a job.
+const LOOKS: usize = 4_000;
+
+fn look(until: impl Fn() -> bool) {
+    for _ in 0..LOOKS {
+        if until() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
 }
 
 /// A fixed set of compute threads; the calling thread is one of them.
@@ -70,6 +86,7 @@ impl Shared {
     fn worker(&self) {
         let mut seen = 0;
         loop {
+            look(|| self.published.load(Ordering::Acquire) != seen);
             let (work, tasks) = {
                 let mut job = lock(&self.job);
                 while job.generation == seen && !job.stop {
@@ -87,6 +104,7 @@ impl Shared {
             }
             let mut job = lock(&self.job);
             job.active -= 1;
+            self.running.store(job.active, Ordering::Release);
             if job.active == 0 {
                 self.done.notify_one();
             }
@@ -103,6 +121,8 @@ impl ThreadPool {
             done: Condvar::new(),
             next: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
+            published: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
         });
         let workers = (1..threads)
             .map_while(|index| {
@@ -147,9 +167,12 @@ impl ThreadPool {
             job.tasks = tasks;
             job.generation += 1;
             job.active = self.workers.len();
+            self.shared.running.store(job.active, Ordering::Release);
+            self.shared.published.store(job.generation, Ordering::Release);
         }
         self.shared.start.notify_all();
         self.shared.take_tasks(work, tasks);
+        look(|| self.shared.running.load(Ordering::Acquire) == 0);
         let mut job = lock(&self.shared.job);
         while job.active > 0 {
             job = self.shared.done.wait(job).unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -387,10 +387,8 @@ impl Vector for F32x8 {
         // SAFETY: the caller's contract; a short row is written through a copy.
         unsafe {
             let words = _mm256_srli_epi32::<16>(self.rounded());
-            let halves = _mm_packus_epi32(
-                _mm256_castsi256_si128(words),
-                _mm256_extracti128_si256::<1>(words),
-            );
+            let halves =
+                _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
             if count >= 8 {
                 _mm_storeu_si128(to.cast(), halves);
             } else {

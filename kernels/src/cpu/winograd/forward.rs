@@ -49,7 +49,7 @@ impl<E: Element> Forward<'_, E> {
         let cubes = [(N * N * N + 1) * words, (N * N * N + 1) * lanes];
         let vectors = [panels.most_padded() / lanes, self.blocks * panels.width / lanes];
         let input = self.tiles * vectors[0] * cubes[0];
-        let scratch = Scratch::new(cx, input + self.tiles * vectors[1] * cubes[1])?;
+        let scratch = Scratch::new(cx.pool.threads(), input + self.tiles * vectors[1] * cubes[1])?;
         let ranges: Vec<Range<usize>> = (0..self.grid.tiles())
             .step_by(self.tiles)
             .map(|first| first..self.grid.tiles().min(first + self.tiles))
@@ -148,10 +148,12 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
                             let product = Block {
                                 broadcast: self.input.add(tile * input_row + point * words),
                                 row: input_row,
-                                group_stride: self.cubes[0],
+                                step: 1,
+                                group: self.cubes[0],
                                 groups: chunk.padded / V::LANES,
                                 vectors,
-                                pitch: panels.width,
+                                vectors_step: panels.width,
+                                vectors_group: panels.width * words,
                                 sums: self
                                     .sums
                                     .add(tile * sums_row + vector * self.cubes[1] + point * V::LANES),

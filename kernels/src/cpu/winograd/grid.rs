@@ -60,9 +60,9 @@ impl Grid {
         let mut index = 0;
         for i0 in 0..N {
             for i1 in 0..N {
-                let row = inside(0, i0).zip(inside(1, i1)).map(|(d, h)| {
-                    ((sample * self.input[0] + d) * self.input[1] + h) * self.input[2]
-                });
+                let row = inside(0, i0)
+                    .zip(inside(1, i1))
+                    .map(|(d, h)| ((sample * self.input[0] + d) * self.input[1] + h) * self.input[2]);
                 for i2 in 0..N {
                     voxels[index] = match row.zip(inside(2, i2)) {
                         Some((row, w)) => source.values[(row + w) * source.channels + first..].as_ptr(),

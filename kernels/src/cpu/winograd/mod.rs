@@ -13,17 +13,19 @@
 mod cube;
 mod forward;
 mod grid;
+mod plan;
 mod product;
 mod scheme;
 mod scratch;
 mod weight_gradient;
 mod weights;
 
-pub(crate) use grid::{Grid, Source};
 use crate::cpu::Isa;
 use crate::cpu::convolution::{WeightLayout, Weights};
 use crate::cpu::vector::Element;
 use crate::{Context, Result};
+pub(crate) use grid::{Grid, Source};
+pub(crate) use plan::{Method, Size};
 use scheme::{Four, Two};
 use scratch::Scratch;
 
@@ -89,38 +91,15 @@ impl Panels {
     }
 }
 
-/// The extent of a tile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Tiling {
-    /// F(2×2×2, 3×3×3).
-    Two,
-    /// F(4×4×4, 3×3×3).
-    Four,
-}
-
-impl Tiling {
-    fn extent(self) -> usize {
-        match self {
-            Self::Two => 2,
-            Self::Four => 4,
-        }
-    }
-
-    fn points(self) -> usize {
-        (self.extent() + 2).pow(3)
-    }
-}
-
 /// A convolution of 3³ taps and stride 1 (or the gradient of its input).
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution {
     pub batch: usize,
     pub input: [usize; 3],
     pub output: [usize; 3],
     /// Padding before the first voxel; negative where voxels are cut off.
     pub low: [isize; 3],
-    pub tiling: Tiling,
-    /// Multiply pairs of bf16 instead of f32.
-    pub pairs: bool,
+    pub method: Method,
 }
 
 /// Vector lanes of an instruction set.
@@ -135,7 +114,7 @@ fn lanes(isa: Isa) -> usize {
 impl Convolution {
     fn grid(&self) -> Grid {
         let (batch, input, output, low) = (self.batch, self.input, self.output, self.low);
-        Grid { batch, input, output, low, tile: self.tiling.extent() }
+        Grid { batch, input, output, low, tile: self.method.tile() }
     }
 
     /// Computes `[batch, output…, outputs]` from sources `[batch, input…, channels]`; `flip` mirrors the
@@ -151,20 +130,18 @@ impl Convolution {
     ) -> Result<()> {
         let lanes = lanes(cx.isa);
         let channels: Vec<usize> = sources.iter().map(|source| source.channels).collect();
-        let vectors = if lanes == 16 && outputs % 64 == 0 { 4 } else { 2 };
-        let words = if self.pairs { 2 } else { 1 };
-        let most = std::env::var("KC").map_or(64 * words, |v| v.parse().unwrap());
-        let panels = Panels::new(&channels, outputs, lanes, most, vectors, self.pairs);
+        let all: usize = channels.iter().sum();
         let grid = self.grid();
-        let tiles = std::env::var("TT").map_or(24, |v| v.parse().unwrap());
-        let tiles = tiles.min(grid.tiles().div_ceil(2).next_multiple_of(12));
-        let blocks = std::env::var("CG").map_or(panels.blocks, |v| v.parse::<usize>().unwrap() / panels.width).min(panels.blocks);
+        let blocking = plan::forward(self.method, grid.tiles(), all, outputs, lanes);
+        let panels =
+            Panels::new(&channels, outputs, lanes, blocking.chunk, blocking.vectors, self.method.pairs());
+        let blocks = blocking.blocks.min(panels.blocks);
+        let tiles = blocking.tiles;
         let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, lanes };
-        match (self.tiling, self.pairs) {
-            (Tiling::Two, false) => job.run::<Two, 2, 4, false>(cx, result),
-            (Tiling::Two, true) => job.run::<Two, 2, 4, true>(cx, result),
-            (Tiling::Four, false) => job.run::<Four, 4, 6, false>(cx, result),
-            (Tiling::Four, true) => job.run::<Four, 4, 6, true>(cx, result),
+        match self.method {
+            Method::TwoF32 => job.run::<Two, 2, 4, false>(cx, result),
+            Method::TwoBf16 => job.run::<Two, 2, 4, true>(cx, result),
+            Method::FourF32 => job.run::<Four, 4, 6, false>(cx, result),
         }
     }
 
@@ -180,15 +157,14 @@ impl Convolution {
     ) -> Result<()> {
         let lanes = lanes(cx.isa);
         let channels: Vec<usize> = sources.iter().map(|source| source.channels).collect();
-        let most = std::env::var("WC").map_or(128, |v| v.parse().unwrap());
-        let panels = Panels::new(&channels, gradient.channels, lanes, most, 2, self.pairs);
-        let slab = std::env::var("WT").map_or(256, |v| v.parse().unwrap());
-        let job = weight_gradient::WeightGradient { grid: self.grid(), sources, gradient, panels, lanes, slab };
-        match (self.tiling, self.pairs) {
-            (Tiling::Two, false) => job.run::<Two, 2, 4, false>(cx, layout, result),
-            (Tiling::Two, true) => job.run::<Two, 2, 4, true>(cx, layout, result),
-            (Tiling::Four, false) => job.run::<Four, 4, 6, false>(cx, layout, result),
-            (Tiling::Four, true) => job.run::<Four, 4, 6, true>(cx, layout, result),
+        let (chunk, slab) = plan::weight_gradient(self.method, gradient.channels);
+        let panels = Panels::new(&channels, gradient.channels, lanes, chunk, 2, self.method.pairs());
+        let grid = self.grid();
+        let job = weight_gradient::WeightGradient { grid, sources, gradient, panels, lanes, slab };
+        match self.method {
+            Method::TwoF32 => job.run::<Two, 2, 4, false>(cx, layout, result),
+            Method::TwoBf16 => job.run::<Two, 2, 4, true>(cx, layout, result),
+            Method::FourF32 => job.run::<Four, 4, 6, false>(cx, layout, result),
         }
     }
 }

@@ -7,15 +7,18 @@ use crate::cpu::vector::Vector;
 /// that are neighbours in the summed dimension.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
-    /// The broadcast factor: the word of row m and step `group · INNER + k` is at
-    /// `m · row + group · group_stride + k`.
+    /// The broadcast factor: the word of row m and step k of group g is at
+    /// `m · row + g · group + k · step`.
     pub broadcast: *const f32,
     pub row: usize,
-    pub group_stride: usize,
+    pub step: usize,
+    pub group: usize,
+    /// Groups of INNER steps.
     pub groups: usize,
-    /// The vector factor: the words of a step are `pitch` after those of the step before.
+    /// The vector factor: the words of that step are at `g · vectors_group + k · vectors_step`.
     pub vectors: *const f32,
-    pub pitch: usize,
+    pub vectors_step: usize,
+    pub vectors_group: usize,
     /// The sums: vector v of row m is at `m · sums_row + v · sums_vector`.
     pub sums: *mut f32,
     pub sums_row: usize,
@@ -57,10 +60,10 @@ pub(super) unsafe fn multiply<
             for k in 0..INNER {
                 let mut right = [V::splat(0.0); NV];
                 for v in 0..NV {
-                    right[v] = V::load(vectors.add(v * V::LANES));
+                    right[v] = V::load(vectors.add(k * block.vectors_step + v * V::LANES));
                 }
                 for m in 0..MR {
-                    let left = V::splat(*rows[m].add(k));
+                    let left = V::splat(*rows[m].add(k * block.step));
                     for v in 0..NV {
                         sums[m][v] = if PAIRS {
                             sums[m][v].add_pair_products(left, right[v])
@@ -69,11 +72,11 @@ pub(super) unsafe fn multiply<
                         };
                     }
                 }
-                vectors = vectors.add(block.pitch);
             }
             for m in 0..MR {
-                rows[m] = rows[m].wrapping_add(block.group_stride);
+                rows[m] = rows[m].wrapping_add(block.group);
             }
+            vectors = vectors.wrapping_add(block.vectors_group);
         }
         for m in 0..MR {
             for v in 0..NV {

@@ -207,4 +207,3 @@ impl Along<6, 3> for WeightGradient<Four> {
         }
     }
 }
-

@@ -1,16 +1,16 @@
-//! Buffers that tasks borrow: one for each thread, taken from the pool once.
+//! Buffers that tasks borrow: one for each that may run at the same time, taken from the pool once.
 
-use crate::{Context, Result};
+use crate::Result;
 use genesis_tensor::{DType, Tensor};
 use std::sync::Mutex;
 
-/// A buffer for every thread that may run a task at the same time.
+/// Buffers for tasks that run at the same time.
 pub(super) struct Scratch(Mutex<Vec<Tensor>>);
 
 impl Scratch {
-    /// Buffers of `words` 32-bit words.
-    pub fn new(cx: &Context, words: usize) -> Result<Self> {
-        let buffers = (0..cx.pool.threads()).map(|_| Tensor::unspecified([words], DType::F32));
+    /// `count` buffers of `words` 32-bit words.
+    pub fn new(count: usize, words: usize) -> Result<Self> {
+        let buffers = (0..count).map(|_| Tensor::unspecified([words], DType::F32));
         Ok(Self(Mutex::new(buffers.collect::<std::result::Result<_, _>>()?)))
     }
 

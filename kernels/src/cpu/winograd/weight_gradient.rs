@@ -2,13 +2,14 @@
 //!
 //! A slab of tiles at a time, input and output gradient are transformed (`Bᵀ x`, `A dy`); at each point
 //! the input channels of all tiles times the output channels of all tiles are summed over the tiles; after
-//! the last slab `Gᵀ` brings the sums back. Every sum is made by one task, slab after slab, so its bits do
-//! not depend on threads.
+//! the last slab `Gᵀ` brings the sums back. Where the sums are small, the tiles are divided into parts with
+//! sums of their own, one task each; otherwise the threads share the runs and the points of every slab. The
+//! parts and slabs depend on the shape alone, and so do the bits.
 
-use super::cube::{self, Emit, MOST, PairPlanes, Planes, Voxels};
+use super::cube::{self, Emit, Load, MOST, PairPlanes, Planes, Voxels};
 use super::product::{self, Block};
 use super::scheme::Scheme;
-use super::{Chunk, Grid, Panels, STAGGER, Source};
+use super::{Chunk, Grid, Panels, STAGGER, Scratch, Source};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::WeightLayout;
 use crate::cpu::vector::{Element, Vector};
@@ -18,8 +19,10 @@ use genesis_tensor::{DType, Tensor};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Tiles that one task transforms.
+/// Tiles that one task transforms, and that lie together in memory.
 const RUN: usize = 8;
+/// Runs whose products are summed while their factors stay in the L1 cache.
+const PRODUCT_RUNS: usize = 16;
 
 /// One weight gradient.
 pub(super) struct WeightGradient<'a, E> {
@@ -34,35 +37,31 @@ pub(super) struct WeightGradient<'a, E> {
     pub slab: usize,
 }
 
-/// A buffer with one plane a point.
-struct Space {
-    words: Tensor,
-    plane: usize,
+/// One operand, transformed: `[run][panel][point][tile of the run, or pair of them][width]`, in words from
+/// one to the next. A panel is a vector of input channels or a block of output channels.
+#[derive(Clone, Copy)]
+struct Layout {
+    width: usize,
+    point: usize,
+    panel: usize,
+    run: usize,
 }
 
-impl Space {
-    fn new(points: usize, words: usize) -> Result<Self> {
-        let plane = words + STAGGER;
-        Ok(Self { words: Tensor::unspecified([points * plane], DType::F32)?, plane })
-    }
-
-    fn planes(&mut self) -> Result<SendPlanes> {
-        let at = self.words.as_mut_slice()?.as_mut_ptr();
-        Ok(SendPlanes { at: SendPointer(at), plane: self.plane })
-    }
-}
-
-/// [`Planes`] that tasks share.
-struct SendPlanes {
-    at: SendPointer<f32>,
-    plane: usize,
-}
-
-impl SendPlanes {
-    fn from(&self, word: usize) -> Planes {
-        Planes { at: self.at.get().wrapping_add(word), plane: self.plane }
+impl Layout {
+    fn new<const PAIRS: bool>(points: usize, panels: usize, width: usize) -> Self {
+        let point = width * if PAIRS { RUN / 2 } else { RUN };
+        let panel = points * point;
+        // A point more a run: the same point of all runs must not fall into one set of the cache.
+        Self { width, point, panel, run: panels * panel + point }
     }
 }
+
+/// Words that the sums of all parts may take.
+const MOST_SUMS: usize = 16 << 20;
+/// Parts wanted, so that many threads share them evenly.
+const PARTS: usize = 16;
+/// Fewer parts than this balance badly: then the threads share the work of every slab instead.
+const FEWEST_PARTS: usize = 4;
 
 impl<E: Element> WeightGradient<'_, E> {
     /// Writes the gradient of every weight, where `layout` says.
@@ -73,101 +72,132 @@ impl<E: Element> WeightGradient<'_, E> {
         weights: &mut [f32],
     ) -> Result<()> {
         let panels = &self.panels;
-        let (points, blocks, width) = (N * N * N, panels.blocks, panels.width);
+        let (points, area) = (N * N * N, panels.blocks * panels.width);
         let tiles = self.grid.tiles();
-        let slabs = tiles.div_ceil(self.slab);
-        let slab = self.slab.min(tiles.next_multiple_of(RUN));
-        let steps_of = |tiles: usize| if PAIRS { tiles.div_ceil(2) } else { tiles };
-        let steps = steps_of(slab);
-        let most = panels.most_padded();
-        // With one slab a chunk's sums are done at once, and the next chunk's may take their place.
-        let kept = if slabs > 1 { panels.chunks.iter().map(|chunk| chunk.padded).sum() } else { most };
-        let mut input = Space::new(points, most * steps)?;
-        let mut gradient = Space::new(points, blocks * width * steps)?;
-        let mut sums = Space::new(points, kept * blocks * width)?;
-        let (input, gradient, sums) = (input.planes()?, gradient.planes()?, sums.planes()?);
-        let zeros = vec![E::ZERO; most.max(blocks * width)];
-        let runs = slab / RUN;
-        for number in 0..slabs {
-            let first = number * self.slab;
-            let range = first..tiles.min(first + slab);
-            for (index, chunk) in panels.chunks.iter().enumerate() {
-                // The gradient is transformed along with the first chunk and serves all of them.
-                let tasks = if index == 0 { 2 * runs } else { runs };
-                cx.pool.run(tasks, |task| {
-                    let start = first + task % runs * RUN;
-                    if start >= range.end {
-                        return;
-                    }
-                    let space = if task < runs { input.from(0) } else { gradient.from(0) };
-                    cx.isa.launch_vector(TransformRun::<E, S, M, N, PAIRS> {
-                        job: self,
-                        chunk: (task < runs).then_some(chunk),
-                        tiles: start..range.end.min(start + RUN),
-                        word: steps_of(start - first),
-                        steps,
-                        space,
-                        zeros: &zeros,
-                        scheme: PhantomData,
-                    });
-                });
-                let place = if slabs > 1 { chunk.of_all_padded(&panels.chunks) } else { 0 };
-                let from = place * blocks * width;
-                cx.pool.run(points, |point| {
-                    cx.isa.launch_vector(Products::<PAIRS> {
-                        input: input.at.get().wrapping_add(point * input.plane),
-                        gradient: gradient.at.get().wrapping_add(point * gradient.plane),
-                        sums: sums.at.get().wrapping_add(point * sums.plane + from),
-                        rows: chunk.padded,
-                        blocks,
-                        width,
-                        pitch: steps,
-                        steps: steps_of(range.len()),
-                        fresh: number == 0,
-                    });
-                });
-                if number + 1 == slabs {
-                    let out = SendPointer(weights.as_mut_ptr());
-                    let total = weights.len();
-                    cx.pool.run(chunk.padded / self.lanes, |panel| {
-                        cx.isa.launch_vector(Finish::<S, M, N> {
-                            panels,
-                            chunk,
-                            panel,
-                            sums: sums.from(from + panel * self.lanes * blocks * width),
-                            layout,
-                            out: out.get(),
-                            total,
-                            scheme: PhantomData,
-                        });
-                    });
+        let rows: usize = panels.chunks.iter().map(|chunk| chunk.padded).sum();
+        let plane = rows * area + STAGGER;
+        let parts = (MOST_SUMS / (points * plane)).min(PARTS).min(tiles.div_ceil(self.slab));
+        let parts = if parts < FEWEST_PARTS { 1 } else { parts };
+        let length = tiles.div_ceil(parts).next_multiple_of(RUN);
+        let parts = tiles.div_ceil(length);
+        let slab = self.slab.min(length);
+        let operands = [(panels.most_padded() / self.lanes, self.lanes), (panels.blocks, panels.width)]
+            .map(|(panels, width)| Layout::new::<PAIRS>(points, panels, width));
+        let split = slab / RUN * operands[0].run;
+        let words = split + slab / RUN * operands[1].run;
+        let scratch = Scratch::new(if parts > 1 { cx.pool.threads() } else { 1 }, words)?;
+        let mut sums = Tensor::unspecified([parts * points * plane], DType::F32)?;
+        let at = SendPointer(sums.as_mut_slice()?.as_mut_ptr());
+        let zeros = vec![E::ZERO; panels.most_padded().max(area)];
+        cx.pool.run(parts, |part| {
+            scratch.with(|space| {
+                let slabs = Slabs::<E, S, M, N, PAIRS> {
+                    job: self,
+                    operands,
+                    input: SendPointer(space),
+                    gradient: SendPointer(space.wrapping_add(split)),
+                    sums: SendPointer(at.get().wrapping_add(part * points * plane)),
+                    plane,
+                    zeros: &zeros,
+                    scheme: PhantomData,
+                };
+                let end = tiles.min((part + 1) * length);
+                for first in (part * length..end).step_by(slab) {
+                    slabs.add(cx, first..end.min(first + slab), first == part * length);
                 }
-            }
-        }
+            });
+        });
+        let total = weights.len();
+        let out = SendPointer(weights.as_mut_ptr());
+        cx.pool.run(rows / self.lanes, |panel| {
+            cx.isa.launch_vector(Finish::<S, M, N> {
+                panels,
+                row: panel * self.lanes,
+                sums: PartSums {
+                    at: at.get().wrapping_add(panel * self.lanes * area),
+                    plane,
+                    part: points * plane,
+                    parts,
+                },
+                layout,
+                out: out.get(),
+                total,
+                scheme: PhantomData,
+            });
+        });
         Ok(())
     }
 }
 
-impl Chunk {
-    /// Padded channels of all chunks before this one.
-    fn of_all_padded(&self, chunks: &[Chunk]) -> usize {
-        chunks.iter().take_while(|chunk| chunk.of_all < self.of_all).map(|chunk| chunk.padded).sum()
+/// The slabs of one part of the tiles: buffers that are used again for every slab.
+struct Slabs<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
+    job: &'a WeightGradient<'a, E>,
+    operands: [Layout; 2],
+    input: SendPointer<f32>,
+    gradient: SendPointer<f32>,
+    /// `[point][vector of inputs][block of outputs][lane of inputs][width]`, a point every `plane`.
+    sums: SendPointer<f32>,
+    plane: usize,
+    zeros: &'a [E],
+    scheme: PhantomData<S>,
+}
+
+impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>
+    Slabs<'_, E, S, M, N, PAIRS>
+{
+    /// Adds the products of a slab of tiles to the sums; `fresh` if these start with it.
+    fn add(&self, cx: &Context, tiles: Range<usize>, fresh: bool) {
+        let panels = &self.job.panels;
+        let runs = tiles.len().div_ceil(RUN);
+        let mut rows = 0;
+        for (index, chunk) in panels.chunks.iter().enumerate() {
+            // The gradient is transformed along with the first chunk and serves all of them.
+            cx.pool.run(if index == 0 { 2 * runs } else { runs }, |task| {
+                let (run, of_input) = (task % runs, task < runs);
+                let layout = self.operands[usize::from(!of_input)];
+                let at = if of_input { self.input.get() } else { self.gradient.get() };
+                cx.isa.launch_vector(TransformRun::<E, S, M, N, PAIRS> {
+                    job: self.job,
+                    chunk: of_input.then_some(chunk),
+                    first: tiles.start + run * RUN,
+                    end: tiles.end,
+                    layout,
+                    to: at.wrapping_add(run * layout.run),
+                    zeros: self.zeros,
+                    scheme: PhantomData,
+                });
+            });
+            let from = rows * panels.blocks * panels.width;
+            rows += chunk.padded;
+            cx.pool.run(N * N * N, |point| {
+                let [input, gradient] = self.operands;
+                cx.isa.launch_vector(Products::<PAIRS> {
+                    input: self.input.get().wrapping_add(point * input.point),
+                    input_layout: input,
+                    gradient: self.gradient.get().wrapping_add(point * gradient.point),
+                    gradient_layout: gradient,
+                    sums: self.sums.get().wrapping_add(point * self.plane + from),
+                    rows: chunk.padded,
+                    blocks: panels.blocks,
+                    runs,
+                    fresh,
+                });
+            });
+        }
     }
 }
 
-/// Transforms a run of tiles: of one chunk of the input, or of the whole gradient. Layout of a point, in
-/// words: `[panel][tile, or pair of them][lanes]`, a panel being a vector of input channels or a block of
-/// output channels.
+/// Transforms a run of tiles: of one chunk of the input, or of the whole gradient.
 struct TransformRun<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
     job: &'a WeightGradient<'a, E>,
     /// The input's chunk; none for the gradient.
     chunk: Option<&'a Chunk>,
-    tiles: Range<usize>,
-    /// Place of the first tile in a panel.
-    word: usize,
-    /// Places of a panel.
-    steps: usize,
-    space: Planes,
+    /// First tile of the run.
+    first: usize,
+    /// Tiles from here on do not exist: they count as zeros.
+    end: usize,
+    layout: Layout,
+    to: *mut f32,
     zeros: &'a [E],
     scheme: PhantomData<S>,
 }
@@ -178,43 +208,40 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let (job, panels) = (self.job, &self.job.panels);
-        let (channels, padded, width) = match self.chunk {
-            Some(chunk) => (chunk.count, chunk.padded, V::LANES),
-            None => (panels.outputs, panels.blocks * panels.width, panels.width),
+        let (channels, padded) = match self.chunk {
+            Some(chunk) => (chunk.count, chunk.padded),
+            None => (panels.outputs, panels.blocks * panels.width),
         };
-        let group = if PAIRS { 2 } else { 1 };
         let mut held = [0.0f32; MOST * 16];
-        let mut voxels = [[self.zeros.as_ptr(); MOST]; 2];
-        for (place, first) in self.tiles.clone().step_by(group).enumerate() {
-            for (second, voxels) in voxels.iter_mut().enumerate().take(group) {
-                let tile = first + second;
-                match self.chunk {
-                    _ if tile >= self.tiles.end => voxels.fill(self.zeros.as_ptr()),
-                    Some(chunk) => {
-                        let source = &job.sources[chunk.source];
-                        job.grid.voxels::<E, N>(tile, source, chunk.first, self.zeros, voxels);
-                    }
-                    None => job.grid.output_voxels::<E, M>(tile, &job.gradient, self.zeros, voxels),
+        let mut voxels = [[self.zeros.as_ptr(); MOST]; RUN];
+        for (place, voxels) in voxels.iter_mut().enumerate().take(self.end.saturating_sub(self.first)) {
+            let tile = self.first + place;
+            match self.chunk {
+                Some(chunk) => {
+                    let source = &job.sources[chunk.source];
+                    job.grid.voxels::<E, N>(tile, source, chunk.first, self.zeros, voxels);
                 }
+                None => job.grid.output_voxels::<E, M>(tile, &job.gradient, self.zeros, voxels),
             }
-            for channel in (0..padded).step_by(V::LANES) {
-                let (panel, lane) = (channel / width, channel % width);
-                let word = (panel * self.steps + self.word + place) * width + lane;
-                let to = Planes { at: self.space.at.wrapping_add(word), plane: self.space.plane };
-                let count = channels.saturating_sub(channel);
-                for (second, voxels) in voxels.iter().enumerate().take(group) {
-                    let from = Voxels { voxels, next: voxels, channel, count };
-                    // SAFETY: `space` has a panel for every `width` channels; voxel pointers lie inside
-                    // their source, or `zeros`, which is as long as all channels.
-                    unsafe {
-                        if PAIRS {
-                            let held = held.as_mut_ptr();
-                            let mut to = PairPlanes { to, held, second: second == 1 };
-                            self.transform::<V>(&from, &mut to);
-                        } else {
-                            let mut to = to;
-                            self.transform::<V>(&from, &mut to);
-                        }
+        }
+        for channel in (0..padded).step_by(V::LANES) {
+            let (panel, lane) = (channel / self.layout.width, channel % self.layout.width);
+            let count = channels.saturating_sub(channel);
+            for place in 0..RUN {
+                let from =
+                    Voxels { voxels: &voxels[place], next: &voxels[(place + 1) % RUN], channel, count };
+                let word = if PAIRS { place / 2 } else { place };
+                let word = panel * self.layout.panel + word * self.layout.width + lane;
+                let mut to = Planes { at: self.to.wrapping_add(word), plane: self.layout.point };
+                // SAFETY: the operand has a panel for every `width` channels; voxel pointers lie inside
+                // their source, or `zeros`, which is as long as all channels.
+                unsafe {
+                    if PAIRS {
+                        let held = held.as_mut_ptr();
+                        let mut to = PairPlanes { to, held, second: place % 2 == 1 };
+                        self.transform::<V>(&from, &mut to);
+                    } else {
+                        self.transform::<V>(&from, &mut to);
                     }
                 }
             }
@@ -239,19 +266,17 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
     }
 }
 
-/// The products of one point, `[panel][block][lanes][width]`.
+/// The products of one point, `[vector of inputs][block of outputs][lane of inputs][width]`.
 struct Products<const PAIRS: bool> {
     input: *const f32,
+    input_layout: Layout,
     gradient: *const f32,
+    gradient_layout: Layout,
     sums: *mut f32,
     /// Padded input channels.
     rows: usize,
     blocks: usize,
-    width: usize,
-    /// Places of a panel.
-    pitch: usize,
-    /// Places summed.
-    steps: usize,
+    runs: usize,
     fresh: bool,
 }
 
@@ -259,29 +284,34 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let rows = if V::LANES == 16 { 8 } else { 4 };
-        for block in 0..self.blocks {
-            for row in (0..self.rows).step_by(rows) {
-                let (panel, lane) = (row / V::LANES, row % V::LANES);
-                // SAFETY: panels, places and sums as documented; `rows` divides the lanes of a panel.
-                unsafe {
-                    let product = Block {
-                        broadcast: self.input.add(panel * self.pitch * V::LANES + lane),
-                        row: 1,
-                        group_stride: V::LANES,
-                        groups: self.steps,
-                        vectors: self.gradient.add(block * self.pitch * self.width),
-                        pitch: self.width,
-                        sums: self.sums.add(
-                            ((panel * self.blocks + block) * V::LANES + lane) * self.width,
-                        ),
-                        sums_row: self.width,
-                        sums_vector: V::LANES,
-                        fresh: self.fresh,
-                    };
-                    if V::LANES == 16 {
-                        product::multiply::<V, 8, 2, 1, PAIRS>(&product);
-                    } else {
-                        product::multiply::<V, 4, 2, 1, PAIRS>(&product);
+        let (left, right) = (self.input_layout, self.gradient_layout);
+        for first in (0..self.runs).step_by(PRODUCT_RUNS) {
+            for block in 0..self.blocks {
+                for row in (0..self.rows).step_by(rows) {
+                    let (panel, lane) = (row / V::LANES, row % V::LANES);
+                    // SAFETY: operands and sums as documented; `rows` divides the lanes of a vector.
+                    unsafe {
+                        let sums = ((panel * self.blocks + block) * V::LANES + lane) * right.width;
+                        let product = Block {
+                            broadcast: self.input.add(first * left.run + panel * left.panel + lane),
+                            row: 1,
+                            step: left.width,
+                            group: left.run,
+                            groups: PRODUCT_RUNS.min(self.runs - first),
+                            vectors: self.gradient.add(first * right.run + block * right.panel),
+                            vectors_step: right.width,
+                            vectors_group: right.run,
+                            sums: self.sums.add(sums),
+                            sums_row: right.width,
+                            sums_vector: V::LANES,
+                            fresh: self.fresh && first == 0,
+                        };
+                        match (V::LANES, PAIRS) {
+                            (16, false) => product::multiply::<V, 8, 2, RUN, PAIRS>(&product),
+                            (16, true) => product::multiply::<V, 8, 2, { RUN / 2 }, PAIRS>(&product),
+                            (_, false) => product::multiply::<V, 4, 2, RUN, PAIRS>(&product),
+                            (_, true) => product::multiply::<V, 4, 2, { RUN / 2 }, PAIRS>(&product),
+                        }
                     }
                 }
             }
@@ -289,12 +319,39 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
     }
 }
 
-/// Brings the sums of one panel of input channels back to taps.
+/// The sums of all parts, added in order.
+struct PartSums {
+    at: *const f32,
+    plane: usize,
+    part: usize,
+    parts: usize,
+}
+
+/// One vector of them.
+struct PartVector<'a>(&'a PartSums, usize);
+
+impl<V: Vector> Load<V> for PartVector<'_> {
+    #[inline(always)]
+    unsafe fn load(&self, index: usize) -> V {
+        let Self(sums, word) = self;
+        // SAFETY: every plane of every part is valid at this word.
+        unsafe {
+            let at = sums.at.add(word + index * sums.plane);
+            let mut value = V::load(at);
+            for part in 1..sums.parts {
+                value = value.add(V::load(at.add(part * sums.part)));
+            }
+            value
+        }
+    }
+}
+
+/// Brings the sums of one vector of input channels back to taps.
 struct Finish<'a, S, const M: usize, const N: usize> {
     panels: &'a Panels,
-    chunk: &'a Chunk,
-    panel: usize,
-    sums: Planes,
+    /// First of the rows, the padded input channels of all chunks.
+    row: usize,
+    sums: PartSums,
     layout: WeightLayout,
     out: *mut f32,
     total: usize,
@@ -316,22 +373,24 @@ impl<S: Scheme<M, N>, const M: usize, const N: usize> VectorKernel for Finish<'_
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let (panels, layout) = (self.panels, self.layout);
-        let mut lanes = [[0.0f32; 16]; 27];
-        for row in 0..V::LANES {
-            let channel = self.panel * V::LANES + row;
-            if channel >= self.chunk.count {
-                break;
+        let (mut before, mut chunks) = (0, panels.chunks.iter());
+        let chunk = loop {
+            match chunks.next() {
+                Some(chunk) if self.row < before + chunk.padded => break chunk,
+                Some(chunk) => before += chunk.padded,
+                None => return,
             }
+        };
+        let mut lanes = [[0.0f32; 16]; 27];
+        for row in 0..V::LANES.min(chunk.count.saturating_sub(self.row - before)) {
+            let channel = chunk.of_all + self.row - before + row;
             for first in (0..panels.outputs).step_by(V::LANES) {
                 let (block, lane) = (first / panels.width, first % panels.width);
-                let word = (block * V::LANES + row) * panels.width + lane;
-                let from = Planes { at: self.sums.at.wrapping_add(word), plane: self.sums.plane };
+                let from = PartVector(&self.sums, (block * V::LANES + row) * panels.width + lane);
                 // SAFETY: the sums are complete; `lanes` holds every tap.
                 unsafe { cube::apply::<V, S::WeightGradient, N, 3>(&from, &mut Taps(&mut lanes)) };
                 for output in first..panels.outputs.min(first + V::LANES) {
-                    let start = layout.first
-                        + output * layout.output_stride
-                        + (self.chunk.of_all + channel) * layout.input_stride;
+                    let start = layout.first + output * layout.output_stride + channel * layout.input_stride;
                     assert!(start + 27 <= self.total);
                     for (tap, row) in lanes.iter().enumerate() {
                         // SAFETY: inside the weights (asserted); this (output, channel) is this task's.

@@ -9,9 +9,9 @@ mod cases;
 mod cpu;
 mod reference;
 pub mod shapes;
-mod winograd;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 use crate::cpu::convolution::{Geometry, activation_format, channel_sums, narrow, widen};
 use crate::op::{Cost, Entry, Operation, Work};
@@ -156,7 +156,7 @@ impl Operation for Conv3d {
         let bias = parameters.get(1).map(|bias| bias.as_slice());
         let kept = inputs[..=self.inputs].iter().map(|&input| input.clone()).collect();
         let all = channels.iter().sum();
-        if let Some(plan) = winograd::plan(cx, &geometry, all, outputs, format) {
+        if let Some(plan) = winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
             return Ok((plan.forward(cx, &geometry, activations, parameters[0], bias)?, kept));
         }
         let wide = activations.iter().map(|x| widen(x)).collect::<Result<Vec<_>>>()?;
@@ -195,13 +195,17 @@ impl Operation for Conv3d {
                 gradients.push(None);
                 continue;
             }
-            gradients.push(Some(match winograd::plan(cx, &geometry, outputs, count, format) {
-                Some(plan) => plan.input_gradient(cx, &geometry, &dy, weight, range)?,
-                None => narrow(cpu::input_gradient(cx, &geometry, &wide, outputs, weight, range)?, format)?,
-            }));
+            gradients.push(Some(
+                match winograd::plan(cx, &geometry, geometry.image, [outputs, count], format) {
+                    Some(plan) => plan.input_gradient(cx, &geometry, &dy, weight, range)?,
+                    None => {
+                        narrow(cpu::input_gradient(cx, &geometry, &wide, outputs, weight, range)?, format)?
+                    }
+                },
+            ));
         }
         gradients.push(match need[self.inputs] {
-            true => Some(match winograd::plan(cx, &geometry, all, outputs, format) {
+            true => Some(match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
                 Some(plan) => {
                     let activations: Vec<&Tensor> = saved[..self.inputs].iter().collect();
                     plan.weight_gradient(cx, &geometry, &activations, &dy)?

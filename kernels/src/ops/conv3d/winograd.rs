@@ -2,32 +2,30 @@
 
 use crate::cpu::convolution::{Geometry, WeightLayout, Weights};
 use crate::cpu::vector::Element;
-use crate::cpu::winograd::{Convolution, Source, Tiling};
+use crate::cpu::winograd::{Convolution, Method, Size, Source};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
 use half::bf16;
 use std::ops::Range;
 
-/// How a convolution is computed in the transformed domain.
+/// A convolution computed in the transformed domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    tiling: Tiling,
-    pairs: bool,
-}
+pub struct Plan(Method);
 
-/// The plan for a convolution with these channels, or none where the direct kernels are better.
-pub fn plan(cx: &Context, geometry: &Geometry, inputs: usize, outputs: usize, format: DType) -> Option<Plan> {
+/// The plan for a convolution whose output (of this direction) has these extents, or none where the
+/// direct kernels are better.
+pub fn plan(
+    cx: &Context,
+    geometry: &Geometry,
+    output: [usize; 3],
+    [inputs, outputs]: [usize; 2],
+    format: DType,
+) -> Option<Plan> {
     if geometry.kernel != [3; 3] || geometry.stride != [1; 3] || geometry.dilation != [1; 3] {
         return None;
     }
-    if inputs < 32 || outputs < 32 { return None; }
-    let _ = cx;
-    let tiling = match std::env::var("WINO").as_deref() {
-        Ok("0") => return None,
-        Ok("4") => Tiling::Four,
-        _ => Tiling::Two,
-    };
-    Some(Plan { tiling, pairs: format == DType::Bf16 && std::env::var("PAIRS").is_ok() })
+    let size = Size { batch: geometry.batch, output, inputs, outputs };
+    size.method(cx.isa, format == DType::Bf16).map(Plan)
 }
 
 /// Elements of a tensor in a known format.
@@ -70,8 +68,7 @@ impl Plan {
             input: geometry.image,
             output: geometry.result,
             low: geometry.low.map(|low| low as isize),
-            tiling: self.tiling,
-            pairs: self.pairs,
+            method: self.0,
         }
     }
 
@@ -81,8 +78,7 @@ impl Plan {
             input: geometry.result,
             output: geometry.image,
             low: geometry.low.map(|low| 2 - low as isize),
-            tiling: self.tiling,
-            pairs: self.pairs,
+            method: self.0,
         }
     }
 
@@ -111,8 +107,7 @@ impl Plan {
     ) -> Result<Tensor> {
         let (outputs, all) = (weight.shape()[0], weight.shape()[1]);
         let sources: Vec<Source<E>> = inputs.iter().map(|input| source(input)).collect();
-        let weights =
-            Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
+        let weights = Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
         let mut y =
             Tensor::unspecified(activation(geometry.batch, geometry.result, outputs), inputs[0].dtype())?;
         let result = E::write(&mut y)?;
@@ -149,8 +144,7 @@ impl Plan {
             input_stride: weight.shape()[1] * 27,
         };
         let count = channels.len();
-        let mut dx =
-            Tensor::unspecified(activation(geometry.batch, geometry.image, count), dy.dtype())?;
+        let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.image, count), dy.dtype())?;
         let result = E::write(&mut dx)?;
         let convolution = self.reading_result(geometry);
         convolution.forward(cx, &[source::<E>(dy)], (weights, true), None, count, result)?;

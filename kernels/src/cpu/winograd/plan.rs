@@ -1,0 +1,158 @@
+//! Which tiling a convolution uses, if any, and how its loops are blocked. A model, not a measurement:
+//! the choice depends on shapes and the instruction set alone, and so do the bits of the result.
+
+use crate::cpu::Isa;
+
+/// How a convolution is computed in the transformed domain. There is no F(4, 3) in bf16: it is off by
+/// 10 %, where F(2, 3) is off by 0.6 %.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Method {
+    /// F(2×2×2, 3×3×3), multiplying f32.
+    TwoF32,
+    /// F(4×4×4, 3×3×3), multiplying f32.
+    FourF32,
+    /// F(2×2×2, 3×3×3), multiplying pairs of bf16.
+    TwoBf16,
+}
+
+impl Method {
+    /// Every method.
+    #[cfg(test)]
+    pub const ALL: [Self; 3] = [Self::TwoF32, Self::FourF32, Self::TwoBf16];
+
+    /// Its name in profiles and benches.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TwoF32 => "winograd F(2,3) f32",
+            Self::FourF32 => "winograd F(4,3) f32",
+            Self::TwoBf16 => "winograd F(2,3) bf16",
+        }
+    }
+
+    /// Whether it multiplies pairs of bf16.
+    pub fn pairs(self) -> bool {
+        self == Self::TwoBf16
+    }
+
+    /// Extent of a tile of the output.
+    pub fn tile(self) -> usize {
+        if self == Self::FourF32 { 4 } else { 2 }
+    }
+
+    fn points(self) -> usize {
+        (self.tile() + 2).pow(3)
+    }
+}
+
+/// The size of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub batch: usize,
+    /// Extents of the output.
+    pub output: [usize; 3],
+    pub inputs: usize,
+    pub outputs: usize,
+}
+
+/// A transform's cost of one channel of one point, in f32 multiply-adds; measured on Zen 4.
+const TRANSFORM_TWO: f64 = 20.0;
+const TRANSFORM_FOUR: f64 = 28.0;
+/// Transforming and reading a weight, in tiles it could have been multiplied with.
+const WEIGHT: f64 = 46.0;
+/// F(4, 3)'s sums leave the L2 cache when the inputs come in several chunks.
+const SPILLED: f64 = 1.8;
+/// What the direct kernels lose to their peak.
+const DIRECT: f64 = 1.1;
+/// The direct kernels multiply bf16 pairs at twice the rate.
+const PAIRS: f64 = 0.5;
+
+impl Size {
+    /// Multiply-adds, weighted, of a method.
+    fn cost(&self, method: Method, lanes: usize) -> f64 {
+        let tile = method.tile();
+        let tiles = self.batch * self.output.iter().map(|extent| extent.div_ceil(tile)).product::<usize>();
+        let inputs = self.inputs.next_multiple_of(lanes) as f64;
+        let outputs = self.outputs.next_multiple_of(2 * lanes) as f64;
+        let (tiles, products) = (tiles as f64, inputs * outputs);
+        let (transform, rate) = match method {
+            Method::TwoF32 => (TRANSFORM_TWO, 1.0),
+            Method::TwoBf16 => (TRANSFORM_TWO, PAIRS),
+            Method::FourF32 => (TRANSFORM_FOUR, if self.inputs > 64 { SPILLED } else { 1.0 }),
+        };
+        let per_tile = products * rate + transform * (inputs + outputs);
+        method.points() as f64 * (tiles * per_tile + WEIGHT * rate.min(1.0) * products)
+    }
+
+    /// The cheapest method for f32 or (`half`) bf16 activations; none where the direct kernels are
+    /// cheaper.
+    pub fn method(&self, isa: Isa, half: bool) -> Option<Method> {
+        let lanes = super::lanes(isa);
+        let native = isa >= Isa::Avx512Bf16;
+        if half && isa == Isa::Amx {
+            // Tile registers multiply 16 times as fast as vectors: the transforms alone take longer.
+            return None;
+        }
+        let candidates: &[Method] = match half && native {
+            true => &[Method::TwoBf16, Method::FourF32],
+            false => &[Method::TwoF32, Method::FourF32],
+        };
+        let voxels = (self.batch * self.output.iter().product::<usize>()) as f64;
+        let products = (self.inputs.max(4) * self.outputs.next_multiple_of(lanes)) as f64;
+        let direct = 27.0 * voxels * products * DIRECT * if half && native { PAIRS } else { 1.0 };
+        candidates
+            .iter()
+            .map(|&method| (self.cost(method, lanes), method))
+            .filter(|(cost, _)| *cost < direct)
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, method)| method)
+    }
+}
+
+/// How the loops of a forward pass are blocked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocking {
+    /// Input channels transformed together.
+    pub chunk: usize,
+    /// Tiles of a piece.
+    pub tiles: usize,
+    /// Vectors of a block of output channels.
+    pub vectors: usize,
+    /// Blocks of output channels of a piece.
+    pub blocks: usize,
+}
+
+/// Tiles are handled in sixes or fours.
+const TILE_STEP: usize = 12;
+/// Pieces wanted, so that many threads share them evenly.
+const PIECES: usize = 16;
+/// Output channels of a piece, at least, where pieces share tiles: each transforms the tiles' input anew.
+const PIECE_OUTPUTS: usize = 128;
+/// Transformed weights larger than this are read from memory again for every piece: fewer, larger pieces.
+const LARGE_WEIGHTS: usize = 12 << 20;
+
+pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usize, lanes: usize) -> Blocking {
+    let vectors = if lanes == 16 && outputs.is_multiple_of(64) { 4 } else { 2 };
+    let word = if method.pairs() { 2 } else { 4 };
+    let large = method.points() * inputs * outputs * word > LARGE_WEIGHTS;
+    let chunk = if method == Method::TwoF32 { 64 } else { 128 };
+    let wanted = match (large, outputs) {
+        (true, _) => 4 * TILE_STEP,
+        (false, 128..) if method.pairs() => TILE_STEP,
+        _ => 2 * TILE_STEP,
+    };
+    let ranges = tiles.div_ceil(wanted);
+    let tiles = tiles.div_ceil(ranges).next_multiple_of(TILE_STEP);
+    let width = vectors * lanes;
+    let blocks = outputs.div_ceil(width);
+    let groups = PIECES.div_ceil(ranges).min(outputs.div_ceil(PIECE_OUTPUTS));
+    Blocking { chunk, tiles, vectors, blocks: blocks.div_ceil(groups) }
+}
+
+/// Input channels transformed together, and tiles of a slab, of a weight gradient: the transformed slab
+/// should stay near the core, the sums should not be read and written too often.
+pub(super) fn weight_gradient(method: Method, outputs: usize) -> (usize, usize) {
+    match method {
+        Method::TwoF32 | Method::TwoBf16 => (64, if outputs > 64 { 96 } else { 64 }),
+        Method::FourF32 => (128, if outputs > 64 { 64 } else { 32 }),
+    }
+}
