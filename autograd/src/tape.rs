@@ -7,12 +7,10 @@
 
 use crate::{Gradients, ParameterId, Result};
 use genesis_kernels::Context;
+use genesis_kernels::cpu::elementwise;
 use genesis_kernels::op::{Cost, Operation, Saved};
 use genesis_tensor::{Shape, Tensor};
 use std::time::Instant;
-
-/// Elements one task adds when two gradients meet.
-const PIECE: usize = 1 << 14;
 
 /// A value on the tape, or a constant.
 #[derive(Clone, Debug)]
@@ -207,7 +205,7 @@ impl Tape {
                     for (input, gradient) in inputs.into_iter().zip(arrived) {
                         if let (Some(input), Some(gradient)) = (input, gradient) {
                             match &mut waiting[input] {
-                                Some(sum) => add(cx, sum, &gradient)?,
+                                Some(sum) => elementwise::add(cx, sum, &gradient)?,
                                 empty => *empty = Some(gradient),
                             }
                         }
@@ -217,22 +215,6 @@ impl Tape {
         }
         Ok(())
     }
-}
-
-/// `sum += term`, in place.
-fn add(cx: &Context, sum: &mut Tensor, term: &Tensor) -> Result<()> {
-    if sum.shape() != term.shape() {
-        return Err(genesis_tensor::Error::unequal("sum of gradients", sum.shape(), term.shape()).into());
-    }
-    let term = term.as_slice();
-    cx.pool.run_pieces(sum.as_mut_slice()?, PIECE, |index, sum| {
-        cx.isa.run(|| {
-            for (sum, term) in sum.iter_mut().zip(&term[index * PIECE..]) {
-                *sum += term;
-            }
-        });
-    });
-    Ok(())
 }
 
 #[cfg(test)]

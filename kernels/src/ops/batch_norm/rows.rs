@@ -1,7 +1,8 @@
-//! The inner loops: blocks of a row, then what is left of it.
+//! The inner loops, each over a block of lanes (see [`crate::cpu::lanes`]).
 
 use super::cpu::{Affine, Coefficients};
-use crate::cpu::lanes::BLOCK;
+use crate::cpu::element::{Element, Store};
+use crate::cpu::lanes::{Lanewise, block, block_mut, walk};
 use crate::cpu::{Kernel, math};
 use std::marker::PhantomData;
 
@@ -53,59 +54,64 @@ impl Function for Elu {
 }
 
 /// y = f((x - mean)·scale + shift).
-pub struct Apply<'a, F> {
-    x: &'a [f32],
-    y: &'a mut [f32],
+pub struct Apply<'a, E, F> {
+    x: &'a [E],
+    y: &'a mut [E],
     affine: &'a Affine,
+    store: Store,
     function: PhantomData<F>,
 }
 
-impl<'a, F> Apply<'a, F> {
-    pub fn new(x: &'a [f32], y: &'a mut [f32], affine: &'a Affine) -> Self {
-        Self { x, y, affine, function: PhantomData }
+impl<'a, E, F> Apply<'a, E, F> {
+    pub fn new(x: &'a [E], y: &'a mut [E], affine: &'a Affine, store: Store) -> Self {
+        Self { x, y, affine, store, function: PhantomData }
     }
 }
 
-impl<F: Function> Kernel for Apply<'_, F> {
+impl<E: Element, F: Function> Kernel for Apply<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let width = self.affine.mean.len();
-        for (y, x) in self.y.chunks_mut(width).zip(self.x.chunks(width)) {
-            let n = x.len();
-            let (y, y_rest) = y.as_chunks_mut::<BLOCK>();
-            let (x, x_rest) = x.as_chunks::<BLOCK>();
-            let (mean, mean_rest) = self.affine.mean[..n].as_chunks::<BLOCK>();
-            let (scale, scale_rest) = self.affine.scale[..n].as_chunks::<BLOCK>();
-            let (shift, shift_rest) = self.affine.shift[..n].as_chunks::<BLOCK>();
-            for (block, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
-                for i in 0..BLOCK {
-                    y[i] = F::value((x[i] - mean[i]) * scale[i] + shift[i]);
-                }
-            }
-            for i in 0..x_rest.len() {
-                y_rest[i] = F::value((x_rest[i] - mean_rest[i]) * scale_rest[i] + shift_rest[i]);
-            }
+        let store = self.store;
+        walk(self.x.len(), self.affine.mean.len(), self);
+        store.finish();
+    }
+}
+
+impl<E: Element, F: Function> Lanewise for Apply<'_, E, F> {
+    type State<const B: usize> = [[f32; B]; 3];
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> [[f32; B]; 3] {
+        self.affine.block(lane)
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, [mean, scale, shift]: &mut [[f32; B]; 3], at: usize) {
+        let x: &[E; B] = block(self.x, at);
+        let mut values = [E::narrow(0.0); B];
+        for i in 0..B {
+            values[i] = E::narrow(F::value((x[i].widen() - mean[i]) * scale[i] + shift[i]));
         }
+        self.store.block(block_mut(self.y, at), values);
     }
 }
 
 /// Adds up g and g·(x - mean), lane by lane, where g = dy·f'.
-pub struct SumGradients<'a, F> {
-    x: &'a [f32],
-    dy: &'a [f32],
+pub struct SumGradients<'a, E, F> {
+    x: &'a [E],
+    dy: &'a [E],
     affine: &'a Affine,
     plain: &'a mut [f32],
     weighted: &'a mut [f32],
     function: PhantomData<F>,
 }
 
-impl<'a, F> SumGradients<'a, F> {
+impl<'a, E, F> SumGradients<'a, E, F> {
     pub fn new(
-        x: &'a [f32],
-        dy: &'a [f32],
+        x: &'a [E],
+        dy: &'a [E],
         affine: &'a Affine,
         plain: &'a mut [f32],
         weighted: &'a mut [f32],
@@ -114,85 +120,85 @@ impl<'a, F> SumGradients<'a, F> {
     }
 }
 
-impl<F: Function> Kernel for SumGradients<'_, F> {
+impl<E: Element, F: Function> Kernel for SumGradients<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let width = self.affine.mean.len();
-        for (x, dy) in self.x.chunks(width).zip(self.dy.chunks(width)) {
-            let n = x.len();
-            let (x, x_rest) = x.as_chunks::<BLOCK>();
-            let (dy, dy_rest) = dy.as_chunks::<BLOCK>();
-            let (mean, mean_rest) = self.affine.mean[..n].as_chunks::<BLOCK>();
-            let (scale, scale_rest) = self.affine.scale[..n].as_chunks::<BLOCK>();
-            let (shift, shift_rest) = self.affine.shift[..n].as_chunks::<BLOCK>();
-            let (plain, plain_rest) = self.plain[..n].as_chunks_mut::<BLOCK>();
-            let (weighted, weighted_rest) = self.weighted[..n].as_chunks_mut::<BLOCK>();
-            for (block, (x, dy)) in x.iter().zip(dy).enumerate() {
-                let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
-                let (plain, weighted) = (&mut plain[block], &mut weighted[block]);
-                for i in 0..BLOCK {
-                    let deviation = x[i] - mean[i];
-                    let g = F::gradient(dy[i], deviation * scale[i] + shift[i]);
-                    plain[i] += g;
-                    weighted[i] += g * deviation;
-                }
-            }
-            for i in 0..x_rest.len() {
-                let deviation = x_rest[i] - mean_rest[i];
-                let g = F::gradient(dy_rest[i], deviation * scale_rest[i] + shift_rest[i]);
-                plain_rest[i] += g;
-                weighted_rest[i] += g * deviation;
-            }
+        walk(self.x.len(), self.affine.mean.len(), self);
+    }
+}
+
+impl<E: Element, F: Function> Lanewise for SumGradients<'_, E, F> {
+    /// The affine map and both sums.
+    type State<const B: usize> = ([[f32; B]; 3], [[f32; B]; 2]);
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> Self::State<B> {
+        (self.affine.block(lane), [*block(self.plain, lane), *block(self.weighted, lane)])
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, state: &mut Self::State<B>, at: usize) {
+        let ([mean, scale, shift], [plain, weighted]) = state;
+        let (x, dy): (&[E; B], &[E; B]) = (block(self.x, at), block(self.dy, at));
+        for i in 0..B {
+            let deviation = x[i].widen() - mean[i];
+            let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
+            plain[i] += g;
+            weighted[i] += g * deviation;
         }
+    }
+
+    #[inline(always)]
+    fn store<const B: usize>(&mut self, lane: usize, (_, [plain, weighted]): Self::State<B>) {
+        *block_mut(self.plain, lane) = plain;
+        *block_mut(self.weighted, lane) = weighted;
     }
 }
 
 /// dy ← scale·g + slope·(x - mean) + offset.
-pub struct WriteGradient<'a, F> {
-    x: &'a [f32],
-    dy: &'a mut [f32],
+pub struct WriteGradient<'a, E, F> {
+    x: &'a [E],
+    dy: &'a mut [E],
     affine: &'a Affine,
     coefficients: &'a Coefficients,
     function: PhantomData<F>,
 }
 
-impl<'a, F> WriteGradient<'a, F> {
-    pub fn new(x: &'a [f32], dy: &'a mut [f32], affine: &'a Affine, coefficients: &'a Coefficients) -> Self {
+impl<'a, E, F> WriteGradient<'a, E, F> {
+    pub fn new(x: &'a [E], dy: &'a mut [E], affine: &'a Affine, coefficients: &'a Coefficients) -> Self {
         Self { x, dy, affine, coefficients, function: PhantomData }
     }
 }
 
-impl<F: Function> Kernel for WriteGradient<'_, F> {
+impl<E: Element, F: Function> Kernel for WriteGradient<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let width = self.affine.mean.len();
-        for (dy, x) in self.dy.chunks_mut(width).zip(self.x.chunks(width)) {
-            let n = x.len();
-            let (dy, dy_rest) = dy.as_chunks_mut::<BLOCK>();
-            let (x, x_rest) = x.as_chunks::<BLOCK>();
-            let (mean, mean_rest) = self.affine.mean[..n].as_chunks::<BLOCK>();
-            let (scale, scale_rest) = self.affine.scale[..n].as_chunks::<BLOCK>();
-            let (shift, shift_rest) = self.affine.shift[..n].as_chunks::<BLOCK>();
-            let (slope, slope_rest) = self.coefficients.slope[..n].as_chunks::<BLOCK>();
-            let (offset, offset_rest) = self.coefficients.offset[..n].as_chunks::<BLOCK>();
-            for (block, (dy, x)) in dy.iter_mut().zip(x).enumerate() {
-                let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
-                let (slope, offset) = (&slope[block], &offset[block]);
-                for i in 0..BLOCK {
-                    let deviation = x[i] - mean[i];
-                    let g = F::gradient(dy[i], deviation * scale[i] + shift[i]);
-                    dy[i] = scale[i] * g + slope[i] * deviation + offset[i];
-                }
-            }
-            for i in 0..x_rest.len() {
-                let deviation = x_rest[i] - mean_rest[i];
-                let g = F::gradient(dy_rest[i], deviation * scale_rest[i] + shift_rest[i]);
-                dy_rest[i] = scale_rest[i] * g + slope_rest[i] * deviation + offset_rest[i];
-            }
+        walk(self.x.len(), self.affine.mean.len(), self);
+    }
+}
+
+impl<E: Element, F: Function> Lanewise for WriteGradient<'_, E, F> {
+    /// The affine map, slope and offset.
+    type State<const B: usize> = ([[f32; B]; 3], [[f32; B]; 2]);
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> Self::State<B> {
+        let Coefficients { slope, offset } = self.coefficients;
+        (self.affine.block(lane), [*block(slope, lane), *block(offset, lane)])
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, state: &mut Self::State<B>, at: usize) {
+        let ([mean, scale, shift], [slope, offset]) = state;
+        let (x, dy): (&[E; B], &mut [E; B]) = (block(self.x, at), block_mut(self.dy, at));
+        for i in 0..B {
+            let deviation = x[i].widen() - mean[i];
+            let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
+            dy[i] = E::narrow(scale[i] * g + slope[i] * deviation + offset[i]);
         }
     }
 }
