@@ -217,6 +217,14 @@ impl Operation for BatchNorm {
         })
     }
 
+    fn recomputes(&self) -> bool {
+        true
+    }
+
+    fn recompute(&self, cx: &Context, saved: &SavedBatchNorm) -> Result<Tensor> {
+        cpu::forward(cx, self.activation, saved)
+    }
+
     fn reference(&self, inputs: &[Array]) -> Array {
         reference::forward(self, inputs)
     }
