@@ -48,6 +48,14 @@ pub fn statistics() -> Statistics {
     }
 }
 
+/// The most memory of this process that was ever resident, in bytes: tensors, free lists and all else.
+/// None where the system does not tell.
+pub fn peak_resident_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
+}
+
 /// Sets the peak to what is live now.
 pub fn reset_peak() {
     PEAK.store(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
