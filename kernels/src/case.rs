@@ -15,6 +15,8 @@ pub enum Values {
     Uniform(f32, f32),
     /// Whole numbers `0..classes`, as f32.
     Labels(usize),
+    /// Mean and sum of squared deviations of each channel of the first input.
+    Moments,
 }
 
 /// One input of a case.
@@ -46,6 +48,12 @@ impl Input {
         Self { shape: shape.into(), values: Values::Labels(classes), gradient: false, dtype: DType::F32 }
     }
 
+    /// Moments `[2, C]` of the first input `[.., C]`: its channels' means, and their sums of squared
+    /// deviations; they have no gradient.
+    pub fn moments(shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), values: Values::Moments, gradient: false, dtype: DType::F32 }
+    }
+
     /// The same input without a gradient.
     pub fn fixed(self) -> Self {
         Self { gradient: false, ..self }
@@ -56,17 +64,31 @@ impl Input {
         Self { dtype: DType::Bf16, ..self }
     }
 
-    fn draw(&self, stream: &mut Stream) -> Result<Tensor> {
+    fn draw(&self, stream: &mut Stream, first: Option<&Tensor>) -> Result<Tensor> {
+        let moments = match (self.values, first) {
+            (Values::Moments, Some(first)) => moments(&Array::from_tensor(first)),
+            _ => Vec::new(),
+        };
         let values: Vec<f32> = (0..self.shape.elements())
-            .map(|_| match self.values {
+            .map(|i| match self.values {
                 Values::Normal => stream.normal() as f32,
                 Values::Uniform(low, high) => low + (high - low) * stream.uniform(),
                 Values::Labels(classes) => stream.below(classes as u32) as f32,
+                Values::Moments => moments.get(i).copied().unwrap_or(f32::NAN),
             })
             .collect();
         let tensor = Tensor::from_slice(self.shape, &values)?;
         Ok(if self.dtype == DType::F32 { tensor } else { tensor.cast(self.dtype)? })
     }
+}
+
+/// The moments `[2, C]` of `x`.
+fn moments(x: &Array) -> Vec<f32> {
+    let channels = x.shape.channels();
+    let values = |c: usize| x.values.iter().skip(c).step_by(channels);
+    let mean: Vec<f64> = (0..channels).map(|c| values(c).sum::<f64>() / values(c).count() as f64).collect();
+    let squares = |c: usize| values(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() as f32;
+    mean.iter().map(|&mean| mean as f32).chain((0..channels).map(squares)).collect()
 }
 
 /// An operation with inputs to run it on.
@@ -104,14 +126,18 @@ impl<O: Operation> Case<O> {
 
     fn draw(&self) -> Result<Vec<Tensor>> {
         let mut stream = Stream::new(0, 0, 0, Purpose::Cases);
-        self.inputs.iter().map(|input| input.draw(&mut stream)).collect()
+        let mut drawn: Vec<Tensor> = Vec::new();
+        for input in &self.inputs {
+            drawn.push(input.draw(&mut stream, drawn.first())?);
+        }
+        Ok(drawn)
     }
 
     /// Comes in the number format of the output.
     fn draw_output_gradient(&self, dtype: DType) -> Result<Tensor> {
         let shapes: Vec<Shape> = self.inputs.iter().map(|input| input.shape).collect();
         let input = Input { dtype, ..Input::normal(self.operation.infer(&shapes)?) };
-        input.draw(&mut Stream::new(1, 0, 0, Purpose::Cases))
+        input.draw(&mut Stream::new(1, 0, 0, Purpose::Cases), None)
     }
 
     fn need(&self) -> Vec<bool> {
@@ -228,7 +254,11 @@ impl<O: Operation> Runnable for Case<O> {
 
     fn gradient(&self) -> Result<Outcome> {
         const COORDINATES: usize = 24;
-        let inputs: Vec<Array> = self.draw()?.iter().map(Array::from_tensor).collect();
+        // In f32 whatever the case: the reference knows no formats, and values rounded to bf16 tie, where
+        // a maximum has no derivative.
+        let wide = self.inputs.iter().map(|input| Input { dtype: DType::F32, ..input.clone() }).collect();
+        let wide = Self { inputs: wide, ..self.clone() };
+        let inputs: Vec<Array> = wide.draw()?.iter().map(Array::from_tensor).collect();
         let dy = Array::from_tensor(&self.draw_output_gradient(DType::F32)?);
         let gradients = self.operation.reference_backward(&inputs, &dy);
         let value = |inputs: &[Array]| -> f64 {

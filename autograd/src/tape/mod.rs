@@ -22,15 +22,13 @@ pub use segment::Rerun;
 
 use crate::{Error, Gradients, ParameterId, Result};
 use genesis_kernels::Context;
+use genesis_kernels::cpu::elementwise;
 use genesis_kernels::op::Operation;
 use genesis_tensor::{DType, Shape, Tensor};
 use node::{Borrowed, Node, Recorded, Step};
 use profile::Description;
 use segment::Segment;
 use std::time::Instant;
-
-/// Elements one task adds when two gradients meet.
-const PIECE: usize = 1 << 14;
 
 /// A value on the tape, or a constant.
 #[derive(Clone, Debug)]
@@ -219,7 +217,7 @@ impl Tape {
             for (input, gradient) in inputs.into_iter().zip(arrived) {
                 if let (Some(input), Some(gradient)) = (input, gradient) {
                     match &mut waiting[input] {
-                        Some(sum) => add(cx, sum, &gradient)?,
+                        Some(sum) => elementwise::add(cx, sum, &gradient)?,
                         empty => *empty = Some(gradient),
                     }
                 }
@@ -309,20 +307,4 @@ impl Tape {
         self.entries.push(entry);
         self.entries.len() - 1
     }
-}
-
-/// `sum += term`, in place.
-fn add(cx: &Context, sum: &mut Tensor, term: &Tensor) -> Result<()> {
-    if sum.shape() != term.shape() {
-        return Err(genesis_tensor::Error::unequal("sum of gradients", sum.shape(), term.shape()).into());
-    }
-    let term = term.as_slice();
-    cx.pool.run_pieces(sum.as_mut_slice()?, PIECE, |index, sum| {
-        cx.isa.run(|| {
-            for (sum, term) in sum.iter_mut().zip(&term[index * PIECE..]) {
-                *sum += term;
-            }
-        });
-    });
-    Ok(())
 }

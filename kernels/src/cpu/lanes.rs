@@ -7,6 +7,7 @@
 
 use crate::Context;
 use crate::cpu::Kernel;
+use crate::cpu::element::Element;
 
 /// Elements in one step of the inner loops: four AVX-512 registers.
 pub const BLOCK: usize = 64;
@@ -55,20 +56,20 @@ impl Lanes {
     }
 
     /// The elements of piece `index` of `x`.
-    pub fn slice<'a>(&self, x: &'a [f32], index: usize) -> &'a [f32] {
+    pub fn slice<'a, E>(&self, x: &'a [E], index: usize) -> &'a [E] {
         &x[index * self.piece..x.len().min((index + 1) * self.piece)]
     }
 }
 
 /// Adds the rows of `x` up, lane by lane, into `sums`, whose length is the width of a row.
-pub struct AddRows<'a> {
+pub struct AddRows<'a, E> {
     /// Rows, the last one perhaps short.
-    pub x: &'a [f32],
+    pub x: &'a [E],
     /// One sum per lane.
     pub sums: &'a mut [f32],
 }
 
-impl Kernel for AddRows<'_> {
+impl<E: Element> Kernel for AddRows<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -78,18 +79,18 @@ impl Kernel for AddRows<'_> {
             let (row, row_rest) = row.as_chunks::<BLOCK>();
             for (sums, row) in sums.iter_mut().zip(row) {
                 for i in 0..BLOCK {
-                    sums[i] += row[i];
+                    sums[i] += row[i].widen();
                 }
             }
             for (sum, value) in sums_rest.iter_mut().zip(row_rest) {
-                *sum += value;
+                *sum += value.widen();
             }
         }
     }
 }
 
 /// Sums of `x`, laid out `[.., C]`, per channel: f32 lanes within a piece, f64 beyond.
-pub fn channel_sums(cx: &Context, x: &[f32], channels: usize) -> Vec<f64> {
+pub fn channel_sums<E: Element>(cx: &Context, x: &[E], channels: usize) -> Vec<f64> {
     let lanes = Lanes::new(channels);
     let mut partial = vec![0.0f64; x.len().div_ceil(lanes.piece) * channels];
     cx.pool.run_pieces(&mut partial, channels, |index, partial| {
@@ -134,6 +135,6 @@ mod tests {
             let wanted: Vec<f64> = (0..channels).map(|c| ((c + 1) * voxels) as f64).collect();
             assert_eq!(sums, wanted);
         }
-        assert_eq!(channel_sums(&cx, &[], 2), [0.0, 0.0]);
+        assert_eq!(channel_sums::<f32>(&cx, &[], 2), [0.0, 0.0]);
     }
 }

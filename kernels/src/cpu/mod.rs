@@ -1,9 +1,10 @@
-//! What the CPU paths of several operations share: instruction sets, vectors, convolution kernels,
-//! elementwise loops, reductions, the measured ceiling.
+//! What the CPU paths of several operations share: instruction sets, number formats, vectors, convolution
+//! kernels, elementwise loops, reductions, the measured ceiling.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 pub(crate) mod convolution;
+pub mod element;
 pub mod elementwise;
 mod isa;
 pub mod lanes;
@@ -12,6 +13,7 @@ pub mod peak;
 mod reduce;
 pub(crate) mod vector;
 
+pub(crate) use convolution::activation_format;
 pub use isa::{Isa, Kernel};
 pub use reduce::sum_pieces;
 

@@ -13,7 +13,7 @@ mod cases;
 mod cpu;
 mod reference;
 
-use crate::cpu::require_f32;
+use crate::cpu::activation_format;
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -71,7 +71,7 @@ impl Operation for Activation {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
-        require_f32(Self::NAME, inputs)?;
+        activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
         let slopes = inputs.get(1).map_or(&[][..], |slopes| slopes.as_slice());
         let y = cpu::forward(cx, *self, inputs[0], slopes)?;
         let saved = match self {
@@ -88,6 +88,7 @@ impl Operation for Activation {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
+        activation_format(Self::NAME, &[&saved[0], &dy], &[])?;
         let slope_gradient = match self {
             Self::Prelu if need[1] => Some(cpu::slope_gradient(cx, &saved[0], saved[1].shape(), &dy)?),
             _ => None,

@@ -2,10 +2,12 @@
 //! f64 and tiled over a row.
 
 use super::rows::{Apply, Elu, Function, Identity, Relu, SumGradients, WriteGradient};
-use super::{Fused, SavedBatchNorm, Statistics};
+use super::{BatchNorm, Fused, SavedBatchNorm, Statistics};
+use crate::cpu::element::{Element, Store};
 use crate::cpu::lanes::Lanes;
 use crate::{Context, Result};
 use genesis_tensor::{DType, Tensor};
+use half::bf16;
 
 /// Per lane: the value before the activation is `(x - mean)·scale + shift`. Forward and backward compute
 /// it by this same expression, so they agree on its sign. The subtraction comes first: `x·scale` would
@@ -29,22 +31,30 @@ impl Affine {
     }
 }
 
-/// y.
+/// y, in the format of x.
 pub fn forward(cx: &Context, activation: Fused, saved: &SavedBatchNorm) -> Result<Tensor> {
-    match activation {
-        Fused::None => apply::<Identity>(cx, saved),
-        Fused::Relu => apply::<Relu>(cx, saved),
-        Fused::Elu => apply::<Elu>(cx, saved),
+    match saved.x.dtype() {
+        DType::F32 => forward_in::<f32>(cx, activation, saved),
+        DType::Bf16 => forward_in::<bf16>(cx, activation, saved),
     }
 }
 
-fn apply<F: Function>(cx: &Context, saved: &SavedBatchNorm) -> Result<Tensor> {
+fn forward_in<E: Element>(cx: &Context, activation: Fused, saved: &SavedBatchNorm) -> Result<Tensor> {
+    match activation {
+        Fused::None => apply::<E, Identity>(cx, saved),
+        Fused::Relu => apply::<E, Relu>(cx, saved),
+        Fused::Elu => apply::<E, Elu>(cx, saved),
+    }
+}
+
+fn apply<E: Element, F: Function>(cx: &Context, saved: &SavedBatchNorm) -> Result<Tensor> {
     let lanes = Lanes::new(saved.x.shape().channels());
     let affine = Affine::new(&lanes, saved);
-    let mut y = Tensor::unspecified(saved.x.shape(), DType::F32)?;
-    let x = saved.x.as_slice();
-    cx.pool.run_pieces(y.as_mut_slice()?, lanes.piece, |index, y| {
-        cx.isa.launch(Apply::<F>::new(lanes.slice(x, index), y, &affine));
+    let mut y = Tensor::unspecified(saved.x.shape(), E::DTYPE)?;
+    let (x, out) = (E::slice(&saved.x), E::slice_mut(&mut y)?);
+    let store = Store::of(out);
+    cx.pool.run_pieces(out, lanes.piece, |index, y| {
+        cx.isa.launch(Apply::<E, F>::new(lanes.slice(x, index), y, &affine, store));
     });
     Ok(y)
 }
@@ -59,24 +69,31 @@ pub struct Sums {
 
 /// The reduction pass of backward.
 pub fn gradient_sums(cx: &Context, activation: Fused, saved: &SavedBatchNorm, dy: &Tensor) -> Sums {
-    match activation {
-        Fused::None => sum::<Identity>(cx, saved, dy),
-        Fused::Relu => sum::<Relu>(cx, saved, dy),
-        Fused::Elu => sum::<Elu>(cx, saved, dy),
+    match dy.dtype() {
+        DType::F32 => sums_in::<f32>(cx, activation, saved, dy),
+        DType::Bf16 => sums_in::<bf16>(cx, activation, saved, dy),
     }
 }
 
-fn sum<F: Function>(cx: &Context, saved: &SavedBatchNorm, dy: &Tensor) -> Sums {
+fn sums_in<E: Element>(cx: &Context, activation: Fused, saved: &SavedBatchNorm, dy: &Tensor) -> Sums {
+    match activation {
+        Fused::None => sum::<E, Identity>(cx, saved, dy),
+        Fused::Relu => sum::<E, Relu>(cx, saved, dy),
+        Fused::Elu => sum::<E, Elu>(cx, saved, dy),
+    }
+}
+
+fn sum<E: Element, F: Function>(cx: &Context, saved: &SavedBatchNorm, dy: &Tensor) -> Sums {
     let channels = saved.x.shape().channels();
     let lanes = Lanes::new(channels);
     let affine = Affine::new(&lanes, saved);
-    let (x, dy) = (saved.x.as_slice(), dy.as_slice());
+    let (x, dy) = (E::slice(&saved.x), E::slice(dy));
     let mut partial = vec![0.0f64; x.len().div_ceil(lanes.piece) * 2 * channels];
     cx.pool.run_pieces(&mut partial, 2 * channels, |index, partial| {
         let mut plain = vec![0.0; lanes.width];
         let mut weighted = vec![0.0; lanes.width];
         let (x, dy) = (lanes.slice(x, index), lanes.slice(dy, index));
-        cx.isa.launch(SumGradients::<F>::new(x, dy, &affine, &mut plain, &mut weighted));
+        cx.isa.launch(SumGradients::<E, F>::new(x, dy, &affine, &mut plain, &mut weighted));
         lanes.fold(&plain, &mut partial[..channels]);
         lanes.fold(&weighted, &mut partial[channels..]);
     });
@@ -123,22 +140,34 @@ impl Coefficients {
 /// dx, written over `dy` where that memory is free.
 pub fn input_gradient(
     cx: &Context,
-    statistics: Statistics,
-    activation: Fused,
+    op: &BatchNorm,
+    saved: &SavedBatchNorm,
+    sums: &Sums,
+    dy: Tensor,
+) -> Result<Tensor> {
+    match dy.dtype() {
+        DType::F32 => gradient_in::<f32>(cx, op, saved, sums, dy),
+        DType::Bf16 => gradient_in::<bf16>(cx, op, saved, sums, dy),
+    }
+}
+
+fn gradient_in<E: Element>(
+    cx: &Context,
+    op: &BatchNorm,
     saved: &SavedBatchNorm,
     sums: &Sums,
     dy: Tensor,
 ) -> Result<Tensor> {
     let lanes = Lanes::new(saved.x.shape().channels());
-    let coefficients = Coefficients::new(&lanes, statistics, saved, sums);
-    match activation {
-        Fused::None => write::<Identity>(cx, &lanes, saved, &coefficients, dy),
-        Fused::Relu => write::<Relu>(cx, &lanes, saved, &coefficients, dy),
-        Fused::Elu => write::<Elu>(cx, &lanes, saved, &coefficients, dy),
+    let coefficients = Coefficients::new(&lanes, op.statistics, saved, sums);
+    match op.activation {
+        Fused::None => write::<E, Identity>(cx, &lanes, saved, &coefficients, dy),
+        Fused::Relu => write::<E, Relu>(cx, &lanes, saved, &coefficients, dy),
+        Fused::Elu => write::<E, Elu>(cx, &lanes, saved, &coefficients, dy),
     }
 }
 
-fn write<F: Function>(
+fn write<E: Element, F: Function>(
     cx: &Context,
     lanes: &Lanes,
     saved: &SavedBatchNorm,
@@ -146,9 +175,9 @@ fn write<F: Function>(
     mut dy: Tensor,
 ) -> Result<Tensor> {
     let affine = Affine::new(lanes, saved);
-    let x = saved.x.as_slice();
-    cx.pool.run_pieces(dy.as_mut_slice()?, lanes.piece, |index, dy| {
-        cx.isa.launch(WriteGradient::<F>::new(lanes.slice(x, index), dy, &affine, coefficients));
+    let x = E::slice(&saved.x);
+    cx.pool.run_pieces(E::slice_mut(&mut dy)?, lanes.piece, |index, dy| {
+        cx.isa.launch(WriteGradient::<E, F>::new(lanes.slice(x, index), dy, &affine, coefficients));
     });
     Ok(dy)
 }

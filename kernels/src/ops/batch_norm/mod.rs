@@ -15,7 +15,9 @@
 //! dx = γ / √(σ² + ε) · (g - dβ/m - x̂·dγ/m)
 //! ```
 //!
-//! With [`Statistics::Running`] μ and σ² are given constants, and dx = γ / √(σ² + ε) · g.
+//! With [`Statistics::Running`] μ and σ² are given constants, and dx = γ / √(σ² + ε) · g. With
+//! [`Statistics::Sums`] they are the batch's own, found by whoever computed x (a convolution whose epilogue
+//! held every value in a register), which saves the pass over x; gradients are those of the batch.
 //!
 //! x, γ, β, μ and 1/√(σ² + ε) are kept, nothing else: x̂, the value before f and f' are computed again
 //! in backward, since that is cheaper than reading them. One pass over memory for the statistics, one to
@@ -32,11 +34,14 @@ mod cpu;
 mod moments;
 mod reference;
 mod rows;
+#[cfg(test)]
+mod tests;
 
-use crate::cpu::require_f32;
+use crate::cpu::activation_format;
 use crate::op::{Cost, Entry, Operation, Saved, Work};
 use crate::{Array, Context, Error, Result};
-use genesis_tensor::{Shape, Tensor};
+use genesis_tensor::{DType, Shape, Tensor};
+use moments::Moments;
 
 /// This operation's line in [`crate::OPS`].
 pub const ENTRY: Entry = Entry {
@@ -53,6 +58,68 @@ pub enum Statistics {
     Batch,
     /// Given as inputs: evaluation.
     Running,
+    /// From the batch, but found before: a fourth input `[2, C]`, f32, holds per channel the mean μ of x
+    /// and Σ(x - μ)², over all of x. Raw sums Σx and Σx² would lose their digits where μ is large beside
+    /// σ; so does μ in f32 in the end, but no more than 6e-8·μ. [`join_moments`] makes this tensor from
+    /// the moments of pieces, [`moments`] from x. Where x is bf16, its values from before they were
+    /// rounded are as good: rounding is unbiased, and far smaller than σ.
+    Sums,
+}
+
+impl Statistics {
+    /// Number of inputs of the operation.
+    fn inputs(self) -> usize {
+        match self {
+            Self::Batch => 3,
+            Self::Sums => 4,
+            Self::Running => 5,
+        }
+    }
+}
+
+/// Mean and sum of squared deviations per channel of x `[.., C]`: `[2, C]`, as [`Statistics::Sums`] wants.
+///
+/// # Errors
+/// When memory runs out.
+pub fn moments(cx: &Context, x: &Tensor) -> Result<Tensor> {
+    let channels = x.shape().channels();
+    moments_of(cx, x).into_tensor(channels)
+}
+
+/// The same from the moments of pieces of x, which may have been found apart: piece i holds `counts[i]`
+/// values per channel, and `pieces`, laid out `[pieces, 2, C]`, their mean and their sum of squared
+/// deviations from that mean (Chan, Golub and LeVeque, 1983). The order of the pieces decides the bits.
+///
+/// # Errors
+/// When `pieces` does not hold `counts.len() · 2 · channels` values, or memory runs out.
+pub fn join_moments(counts: &[usize], pieces: &[f64], channels: usize) -> Result<Tensor> {
+    if pieces.len() != counts.len() * 2 * channels {
+        let wanted = format!("[{}, 2, {channels}] moments", counts.len());
+        return Err(Error::shape(BatchNorm::NAME, wanted, format!("{} values", pieces.len())));
+    }
+    Moments::join(counts, pieces, channels).into_tensor(channels)
+}
+
+fn moments_of(cx: &Context, x: &Tensor) -> Moments {
+    match x.dtype() {
+        DType::F32 => Moments::of(cx, x.as_slice(), x.shape().channels()),
+        DType::Bf16 => Moments::of(cx, x.as_bf16(), x.shape().channels()),
+    }
+}
+
+impl Moments {
+    fn into_tensor(self, channels: usize) -> Result<Tensor> {
+        let values: Vec<f32> = self.mean.iter().chain(&self.squares).map(|&v| v as f32).collect();
+        Ok(Tensor::from_slice([2, channels], &values)?)
+    }
+
+    /// The mean and the biased variance of `count` values a channel.
+    fn mean_and_variance(self, count: usize) -> (Vec<f64>, Vec<f64>) {
+        // Rounding can leave a tiny negative sum; a NaN stays.
+        let variance = |&s: &f64| if s < 0.0 { 0.0 } else { s / count as f64 };
+        let variance = self.squares.iter().map(variance).collect();
+        (self.mean, variance)
+    }
 }
 
 /// The activation applied in the same pass. (PReLU, whose slope is learned, follows as its own
@@ -67,8 +134,9 @@ pub enum Fused {
     Elu,
 }
 
-/// Batch normalisation. Inputs: x `[.., C]`, γ `[C]`, β `[C]`, and with [`Statistics::Running`] mean
-/// `[C]` and variance `[C]`, which get no gradient. Output: the shape of x.
+/// Batch normalisation. Inputs: x `[.., C]`, γ `[C]`, β `[C]`; with [`Statistics::Running`] also mean `[C]`
+/// and variance `[C]`, with [`Statistics::Sums`] also moments `[2, C]`, none of which get a gradient.
+/// Output: the shape and format of x. All but x is f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
     /// ε, added to the variance: 1e-5 in PyTorch and here.
@@ -79,7 +147,7 @@ pub struct BatchNorm {
     pub activation: Fused,
 }
 
-/// What backward reads, and what the caller needs to update running statistics.
+/// What backward reads, and what the caller needs to update running statistics. Cloning shares memory.
 #[derive(Clone, Debug)]
 pub struct SavedBatchNorm {
     /// The input.
@@ -101,6 +169,15 @@ pub struct SavedBatchNorm {
 }
 
 impl SavedBatchNorm {
+    /// The output again, the same bits as the forward pass with this activation gave, in one pass over x:
+    /// a tape may drop the output after its last reader and come back here.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn recompute(&self, cx: &Context, activation: Fused) -> Result<Tensor> {
+        cpu::forward(cx, activation, self)
+    }
+
     /// The unbiased variance `variance · count / (count - 1)`, `[C]`, that PyTorch feeds into
     /// `running_var`.
     ///
@@ -126,10 +203,7 @@ impl Operation for BatchNorm {
     type Saved = SavedBatchNorm;
 
     fn infer(&self, inputs: &[Shape]) -> Result<Shape> {
-        let wanted = match self.statistics {
-            Statistics::Batch => 3,
-            Statistics::Running => 5,
-        };
+        let wanted = self.statistics.inputs();
         let Some((x, rest)) = inputs.split_first() else {
             return Err(Error::shape(Self::NAME, format!("{wanted} inputs"), "none"));
         };
@@ -137,16 +211,20 @@ impl Operation for BatchNorm {
         if x.rank() < 2
             || x.channels() == 0
             || inputs.len() != wanted
-            || rest.iter().any(|shape| *shape != channels)
+            || rest.iter().enumerate().any(|(i, shape)| {
+                let moments = self.statistics == Statistics::Sums && i == 2;
+                *shape != if moments { Shape::from([2, x.channels()]) } else { channels }
+            })
         {
-            return Err(Error::shape(
-                Self::NAME,
-                format!("x [.., C] and {} inputs [C]", wanted - 1),
-                format!("{inputs:?}"),
-            ));
+            let wanted = match self.statistics {
+                Statistics::Batch => "x [.., C], gamma [C] and beta [C]",
+                Statistics::Running => "x [.., C], gamma [C], beta [C], mean [C] and variance [C]",
+                Statistics::Sums => "x [.., C], gamma [C], beta [C] and moments [2, C]",
+            };
+            return Err(Error::shape(Self::NAME, wanted, format!("{inputs:?}")));
         }
         let count = x.elements() / channels[0];
-        if self.statistics == Statistics::Batch && count < 2 {
+        if self.statistics != Statistics::Running && count < 2 {
             return Err(Error::shape(
                 Self::NAME,
                 "more than one value per channel: batch statistics of one value have no variance",
@@ -158,7 +236,7 @@ impl Operation for BatchNorm {
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
         let elements = inputs.first().map_or(0, Shape::elements) as u64;
-        // Statistics must be complete before they are applied, so x is read twice.
+        // Statistics must be complete before they are applied, so x is read twice, if they come from it.
         let reads = if self.statistics == Statistics::Batch { 2 } else { 1 };
         Cost {
             forward: Work { flops: (4 * reads - 1) * elements, bytes: 4 * (reads + 1) * elements },
@@ -168,14 +246,17 @@ impl Operation for BatchNorm {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedBatchNorm)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
-        require_f32(Self::NAME, inputs)?;
+        activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
         let x = inputs[0];
         let channels = x.shape().channels();
+        let count = x.elements() / channels;
+        let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
         let (mean, variance) = match self.statistics {
-            Statistics::Batch => moments::mean_and_variance(cx, x.as_slice(), channels),
-            Statistics::Running => {
-                let widen = |t: &Tensor| t.as_slice().iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-                (widen(inputs[3]), widen(inputs[4]))
+            Statistics::Batch => moments_of(cx, x).mean_and_variance(count),
+            Statistics::Running => (widen(inputs[3].as_slice()), widen(inputs[4].as_slice())),
+            Statistics::Sums => {
+                let (mean, squares) = inputs[3].as_slice().split_at(channels);
+                Moments { mean: widen(mean), squares: widen(squares) }.mean_and_variance(count)
             }
         };
         let tensor = |values: Vec<f32>| Tensor::from_slice([channels], &values);
@@ -186,7 +267,7 @@ impl Operation for BatchNorm {
             beta: inputs[2].clone(),
             mean: tensor(mean.iter().map(|&m| m as f32).collect())?,
             variance: tensor(variance.iter().map(|&v| v as f32).collect())?,
-            count: x.elements() / channels,
+            count,
             remainder: tensor(mean.iter().map(|&m| (m - f64::from(m as f32)) as f32).collect())?,
             inverse: tensor(variance.iter().map(|&v| (1.0 / (v + epsilon).sqrt()) as f32).collect())?,
         };
@@ -201,6 +282,7 @@ impl Operation for BatchNorm {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
+        activation_format(Self::NAME, &[&saved.x, &dy], &[])?;
         let sums = cpu::gradient_sums(cx, self.activation, &saved, &dy);
         let channels = saved.gamma.shape();
         let narrow = |values: &[f64]| {
@@ -208,13 +290,10 @@ impl Operation for BatchNorm {
         };
         let gamma = need[1].then(|| narrow(&sums.gamma)).transpose()?;
         let beta = need[2].then(|| narrow(&sums.beta)).transpose()?;
-        let x = need[0]
-            .then(|| cpu::input_gradient(cx, self.statistics, self.activation, &saved, &sums, dy))
-            .transpose()?;
-        Ok(match self.statistics {
-            Statistics::Batch => vec![x, gamma, beta],
-            Statistics::Running => vec![x, gamma, beta, None, None],
-        })
+        let x = need[0].then(|| cpu::input_gradient(cx, self, &saved, &sums, dy)).transpose()?;
+        let mut gradients = vec![x, gamma, beta];
+        gradients.resize(self.statistics.inputs(), None);
+        Ok(gradients)
     }
 
     fn recomputes(&self) -> bool {
@@ -222,7 +301,7 @@ impl Operation for BatchNorm {
     }
 
     fn recompute(&self, cx: &Context, saved: &SavedBatchNorm) -> Result<Tensor> {
-        cpu::forward(cx, self.activation, saved)
+        saved.recompute(cx, self.activation)
     }
 
     fn reference(&self, inputs: &[Array]) -> Array {
@@ -231,79 +310,5 @@ impl Operation for BatchNorm {
 
     fn reference_backward(&self, inputs: &[Array], dy: &Array) -> Vec<Option<Array>> {
         reference::backward(self, inputs, dy)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn relu(statistics: Statistics) -> BatchNorm {
-        BatchNorm { epsilon: 1e-5, statistics, activation: Fused::Relu }
-    }
-
-    #[test]
-    fn one_value_per_channel_is_an_error_in_training_only() {
-        let cx = Context::new(1);
-        let x = Tensor::full([1, 1, 1, 1, 3], 2.0).unwrap();
-        let [one, zero] = [1.0, 0.0].map(|v| Tensor::full([3], v).unwrap());
-        let error = relu(Statistics::Batch).forward(&cx, &[&x, &one, &zero]).unwrap_err();
-        assert!(error.to_string().contains("more than one value per channel"), "{error}");
-        let inputs = [&x, &one, &zero, &zero, &one];
-        let (y, _) = relu(Statistics::Running).forward(&cx, &inputs).unwrap();
-        assert!((y.as_slice()[0] - 2.0).abs() < 1e-4);
-    }
-
-    #[test]
-    fn constant_data_has_variance_zero_and_output_beta() {
-        let cx = Context::new(2);
-        let x = Tensor::full([2, 3, 3, 3, 5], 1e4 / 3.0).unwrap();
-        let gamma = Tensor::full([5], 2.0).unwrap();
-        let beta = Tensor::full([5], 0.25).unwrap();
-        let (y, saved) = relu(Statistics::Batch).forward(&cx, &[&x, &gamma, &beta]).unwrap();
-        assert!(y.as_slice().iter().all(|&y| y == 0.25));
-        assert!(saved.variance.as_slice().iter().all(|&v| v == 0.0));
-        assert_eq!(saved.count, 54);
-        let dy = Tensor::full(x.shape(), 1.0).unwrap();
-        let gradients = relu(Statistics::Batch).backward(&cx, saved, dy, &[true; 3]).unwrap();
-        assert!(gradients[0].as_ref().unwrap().as_slice().iter().all(|&d| d == 0.0));
-        assert_eq!(gradients[2].as_ref().unwrap().as_slice(), [54.0; 5]);
-    }
-
-    #[test]
-    fn variance_survives_a_large_mean_and_an_odd_first_voxel() {
-        // Mean 1000, deviations ±1 exactly: variance 1. The first voxel, at 0, must not spoil it.
-        let cx = Context::new(2);
-        let count = 100_000;
-        let mut values: Vec<f32> = (0..count).map(|i| if i % 2 == 0 { 999.0 } else { 1001.0 }).collect();
-        let x = Tensor::from_slice([count, 1], &values).unwrap();
-        let [one, zero] = [1.0, 0.0].map(|v| Tensor::full([1], v).unwrap());
-        let (_, saved) = relu(Statistics::Batch).forward(&cx, &[&x, &one, &zero]).unwrap();
-        assert_eq!(saved.mean.as_slice(), [1000.0]);
-        assert!((saved.variance.as_slice()[0] - 1.0).abs() < 1e-6);
-        let unbiased = saved.unbiased_variance().unwrap().as_slice()[0];
-        assert!((f64::from(unbiased) - 100_000.0 / 99_999.0).abs() < 2e-7);
-
-        values[0] = 0.0;
-        let x = Tensor::from_slice([count, 1], &values).unwrap();
-        let (_, saved) = relu(Statistics::Batch).forward(&cx, &[&x, &one, &zero]).unwrap();
-        let n = count as f64;
-        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let wanted = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
-        let error = (f64::from(saved.variance.as_slice()[0]) / wanted - 1.0).abs();
-        assert!(error < 5e-6, "variance is off by {error:e}");
-    }
-
-    #[test]
-    fn shapes_that_do_not_fit_are_errors() {
-        let op = relu(Statistics::Batch);
-        let shape = |s: &[usize]| Shape::new(s);
-        assert!(op.infer(&[shape(&[2, 3]), shape(&[3]), shape(&[3])]).is_ok());
-        assert!(op.infer(&[shape(&[2, 3]), shape(&[2]), shape(&[3])]).is_err());
-        assert!(op.infer(&[shape(&[2, 3]), shape(&[3])]).is_err());
-        assert!(op.infer(&[]).is_err());
-        let five = [shape(&[1, 3]), shape(&[3]), shape(&[3]), shape(&[3]), shape(&[3])];
-        assert!(op.infer(&five).is_err());
-        assert!(relu(Statistics::Running).infer(&five).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Mean and variance per channel in one pass over memory.
+//! Mean and sum of squared deviations per channel in one pass over memory.
 //!
 //! Sums of squares lose their digits when the mean is large beside σ, so each piece first takes the
 //! mean s of its leading eighth and sums x - s and (x - s)². That s cannot be far off: with a share
@@ -8,17 +8,18 @@
 
 use crate::Context;
 use crate::cpu::Kernel;
+use crate::cpu::element::Element;
 use crate::cpu::lanes::{AddRows, BLOCK, Lanes};
 
 /// Adds up x - shift and its square, lane by lane.
-struct AddDeviations<'a> {
-    x: &'a [f32],
+struct AddDeviations<'a, E> {
+    x: &'a [E],
     shift: &'a [f32],
     first: &'a mut [f32],
     second: &'a mut [f32],
 }
 
-impl Kernel for AddDeviations<'_> {
+impl<E: Element> Kernel for AddDeviations<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -31,13 +32,13 @@ impl Kernel for AddDeviations<'_> {
             let (second, second_rest) = self.second[..n].as_chunks_mut::<BLOCK>();
             for (((row, shift), first), second) in row.iter().zip(shift).zip(first).zip(second) {
                 for i in 0..BLOCK {
-                    let deviation = row[i] - shift[i];
+                    let deviation = row[i].widen() - shift[i];
                     first[i] += deviation;
                     second[i] += deviation * deviation;
                 }
             }
             for i in 0..row_rest.len() {
-                let deviation = row_rest[i] - shift_rest[i];
+                let deviation = row_rest[i].widen() - shift_rest[i];
                 first_rest[i] += deviation;
                 second_rest[i] += deviation * deviation;
             }
@@ -46,7 +47,7 @@ impl Kernel for AddDeviations<'_> {
 }
 
 /// Mean and sum of squared deviations of one piece, per channel.
-fn piece(cx: &Context, lanes: &Lanes, x: &[f32], mean: &mut [f64], squares: &mut [f64]) {
+fn piece<E: Element>(cx: &Context, lanes: &Lanes, x: &[E], mean: &mut [f64], squares: &mut [f64]) {
     let channels = lanes.channels;
     let voxels = x.len() / channels;
     let head = voxels.div_ceil(8);
@@ -68,38 +69,43 @@ fn piece(cx: &Context, lanes: &Lanes, x: &[f32], mean: &mut [f64], squares: &mut
     }
 }
 
-/// Mean and biased variance of each channel of `x`, laid out `[.., C]`.
-pub fn mean_and_variance(cx: &Context, x: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
-    let lanes = Lanes::new(channels);
-    let mut partial = vec![0.0f64; x.len().div_ceil(lanes.piece) * 2 * channels];
-    cx.pool.run_pieces(&mut partial, 2 * channels, |index, partial| {
-        let (mean, squares) = partial.split_at_mut(channels);
-        piece(cx, &lanes, lanes.slice(x, index), mean, squares);
-    });
-    let count = (x.len() / channels.max(1)) as f64;
-    let pieces: Vec<(f64, &[f64])> = partial
-        .chunks_exact(2 * channels.max(1))
-        .enumerate()
-        .map(|(index, piece)| ((lanes.slice(x, index).len() / channels) as f64, piece))
-        .collect();
-    let mut mean = vec![0.0; channels];
-    let mut variance = vec![0.0; channels];
-    for (weight, piece) in &pieces {
-        for c in 0..channels {
-            mean[c] += weight / count * piece[c];
-        }
+/// Per channel, the mean and the sum of squared deviations from it.
+pub struct Moments {
+    pub mean: Vec<f64>,
+    pub squares: Vec<f64>,
+}
+
+impl Moments {
+    /// Of `x`, laid out `[.., C]`.
+    pub fn of<E: Element>(cx: &Context, x: &[E], channels: usize) -> Self {
+        let lanes = Lanes::new(channels);
+        let mut partial = vec![0.0f64; x.len().div_ceil(lanes.piece) * 2 * channels];
+        cx.pool.run_pieces(&mut partial, 2 * channels, |index, partial| {
+            let (mean, squares) = partial.split_at_mut(channels);
+            piece(cx, &lanes, lanes.slice(x, index), mean, squares);
+        });
+        let pieces = x.len().div_ceil(lanes.piece);
+        let counts: Vec<usize> = (0..pieces).map(|i| lanes.slice(x, i).len() / channels).collect();
+        Self::join(&counts, &partial, channels)
     }
-    for (weight, piece) in &pieces {
-        for c in 0..channels {
-            let offset = piece[c] - mean[c];
-            variance[c] += (piece[channels + c] + weight * offset * offset) / count;
+
+    /// Of disjoint pieces together: `counts[i]` values per channel have the means `pieces[i][0]` and the
+    /// sums of squared deviations from them `pieces[i][1]`, where `pieces` is laid out `[.., 2, C]`.
+    pub fn join(counts: &[usize], pieces: &[f64], channels: usize) -> Self {
+        let total = counts.iter().sum::<usize>() as f64;
+        let mut joined = Self { mean: vec![0.0; channels], squares: vec![0.0; channels] };
+        let pieces = || counts.iter().map(|&n| n as f64).zip(pieces.chunks_exact(2 * channels.max(1)));
+        for (count, piece) in pieces() {
+            for c in 0..channels {
+                joined.mean[c] += count / total * piece[c];
+            }
         }
-    }
-    // Rounding can leave a tiny negative variance; a NaN stays.
-    for value in &mut variance {
-        if *value < 0.0 {
-            *value = 0.0;
+        for (count, piece) in pieces() {
+            for c in 0..channels {
+                let offset = piece[c] - joined.mean[c];
+                joined.squares[c] += piece[channels + c] + count * offset * offset;
+            }
         }
+        joined
     }
-    (mean, variance)
 }

@@ -3,7 +3,8 @@
 use super::{BatchNorm, Fused, Statistics};
 use crate::Array;
 
-/// Mean and biased variance of each channel.
+/// Mean and biased variance of each channel. Moments handed in are those of x, so they are not read here:
+/// x is what the output depends on, and what central differences vary.
 fn statistics(op: &BatchNorm, inputs: &[Array]) -> (Vec<f64>, Vec<f64>) {
     if op.statistics == Statistics::Running {
         return (inputs[3].values.clone(), inputs[4].values.clone());
@@ -61,7 +62,9 @@ pub fn backward(op: &BatchNorm, inputs: &[Array], dy: &Array) -> Vec<Option<Arra
         let c = i % channels;
         let scale = inputs[1].values[c] / (variance[c] + f64::from(op.epsilon)).sqrt();
         let through_statistics = match op.statistics {
-            Statistics::Batch => d_beta.values[c] / count + normalised.values[i] * d_gamma.values[c] / count,
+            Statistics::Batch | Statistics::Sums => {
+                d_beta.values[c] / count + normalised.values[i] * d_gamma.values[c] / count
+            }
             Statistics::Running => 0.0,
         };
         dx.values[i] = scale * (g.values[i] - through_statistics);

@@ -1,6 +1,7 @@
 //! The inner loops: blocks of a row, then what is left of it.
 
 use super::cpu::{Affine, Coefficients};
+use crate::cpu::element::{Element, Store};
 use crate::cpu::lanes::BLOCK;
 use crate::cpu::{Kernel, math};
 use std::marker::PhantomData;
@@ -53,20 +54,21 @@ impl Function for Elu {
 }
 
 /// y = f((x - mean)·scale + shift).
-pub struct Apply<'a, F> {
-    x: &'a [f32],
-    y: &'a mut [f32],
+pub struct Apply<'a, E, F> {
+    x: &'a [E],
+    y: &'a mut [E],
     affine: &'a Affine,
+    store: Store,
     function: PhantomData<F>,
 }
 
-impl<'a, F> Apply<'a, F> {
-    pub fn new(x: &'a [f32], y: &'a mut [f32], affine: &'a Affine) -> Self {
-        Self { x, y, affine, function: PhantomData }
+impl<'a, E, F> Apply<'a, E, F> {
+    pub fn new(x: &'a [E], y: &'a mut [E], affine: &'a Affine, store: Store) -> Self {
+        Self { x, y, affine, store, function: PhantomData }
     }
 }
 
-impl<F: Function> Kernel for Apply<'_, F> {
+impl<E: Element, F: Function> Kernel for Apply<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
@@ -81,31 +83,35 @@ impl<F: Function> Kernel for Apply<'_, F> {
             let (shift, shift_rest) = self.affine.shift[..n].as_chunks::<BLOCK>();
             for (block, (y, x)) in y.iter_mut().zip(x).enumerate() {
                 let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
+                let mut values = [E::narrow(0.0); BLOCK];
                 for i in 0..BLOCK {
-                    y[i] = F::value((x[i] - mean[i]) * scale[i] + shift[i]);
+                    values[i] = E::narrow(F::value((x[i].widen() - mean[i]) * scale[i] + shift[i]));
                 }
+                self.store.block(y, values);
             }
             for i in 0..x_rest.len() {
-                y_rest[i] = F::value((x_rest[i] - mean_rest[i]) * scale_rest[i] + shift_rest[i]);
+                let value = (x_rest[i].widen() - mean_rest[i]) * scale_rest[i] + shift_rest[i];
+                y_rest[i] = E::narrow(F::value(value));
             }
         }
+        self.store.finish();
     }
 }
 
 /// Adds up g and g·(x - mean), lane by lane, where g = dy·f'.
-pub struct SumGradients<'a, F> {
-    x: &'a [f32],
-    dy: &'a [f32],
+pub struct SumGradients<'a, E, F> {
+    x: &'a [E],
+    dy: &'a [E],
     affine: &'a Affine,
     plain: &'a mut [f32],
     weighted: &'a mut [f32],
     function: PhantomData<F>,
 }
 
-impl<'a, F> SumGradients<'a, F> {
+impl<'a, E, F> SumGradients<'a, E, F> {
     pub fn new(
-        x: &'a [f32],
-        dy: &'a [f32],
+        x: &'a [E],
+        dy: &'a [E],
         affine: &'a Affine,
         plain: &'a mut [f32],
         weighted: &'a mut [f32],
@@ -114,7 +120,7 @@ impl<'a, F> SumGradients<'a, F> {
     }
 }
 
-impl<F: Function> Kernel for SumGradients<'_, F> {
+impl<E: Element, F: Function> Kernel for SumGradients<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
@@ -133,15 +139,15 @@ impl<F: Function> Kernel for SumGradients<'_, F> {
                 let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
                 let (plain, weighted) = (&mut plain[block], &mut weighted[block]);
                 for i in 0..BLOCK {
-                    let deviation = x[i] - mean[i];
-                    let g = F::gradient(dy[i], deviation * scale[i] + shift[i]);
+                    let deviation = x[i].widen() - mean[i];
+                    let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
                     plain[i] += g;
                     weighted[i] += g * deviation;
                 }
             }
             for i in 0..x_rest.len() {
-                let deviation = x_rest[i] - mean_rest[i];
-                let g = F::gradient(dy_rest[i], deviation * scale_rest[i] + shift_rest[i]);
+                let deviation = x_rest[i].widen() - mean_rest[i];
+                let g = F::gradient(dy_rest[i].widen(), deviation * scale_rest[i] + shift_rest[i]);
                 plain_rest[i] += g;
                 weighted_rest[i] += g * deviation;
             }
@@ -150,21 +156,21 @@ impl<F: Function> Kernel for SumGradients<'_, F> {
 }
 
 /// dy ← scale·g + slope·(x - mean) + offset.
-pub struct WriteGradient<'a, F> {
-    x: &'a [f32],
-    dy: &'a mut [f32],
+pub struct WriteGradient<'a, E, F> {
+    x: &'a [E],
+    dy: &'a mut [E],
     affine: &'a Affine,
     coefficients: &'a Coefficients,
     function: PhantomData<F>,
 }
 
-impl<'a, F> WriteGradient<'a, F> {
-    pub fn new(x: &'a [f32], dy: &'a mut [f32], affine: &'a Affine, coefficients: &'a Coefficients) -> Self {
+impl<'a, E, F> WriteGradient<'a, E, F> {
+    pub fn new(x: &'a [E], dy: &'a mut [E], affine: &'a Affine, coefficients: &'a Coefficients) -> Self {
         Self { x, dy, affine, coefficients, function: PhantomData }
     }
 }
 
-impl<F: Function> Kernel for WriteGradient<'_, F> {
+impl<E: Element, F: Function> Kernel for WriteGradient<'_, E, F> {
     type Output = ();
 
     #[inline(always)]
@@ -183,15 +189,15 @@ impl<F: Function> Kernel for WriteGradient<'_, F> {
                 let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
                 let (slope, offset) = (&slope[block], &offset[block]);
                 for i in 0..BLOCK {
-                    let deviation = x[i] - mean[i];
-                    let g = F::gradient(dy[i], deviation * scale[i] + shift[i]);
-                    dy[i] = scale[i] * g + slope[i] * deviation + offset[i];
+                    let deviation = x[i].widen() - mean[i];
+                    let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
+                    dy[i] = E::narrow(scale[i] * g + slope[i] * deviation + offset[i]);
                 }
             }
             for i in 0..x_rest.len() {
-                let deviation = x_rest[i] - mean_rest[i];
-                let g = F::gradient(dy_rest[i], deviation * scale_rest[i] + shift_rest[i]);
-                dy_rest[i] = scale_rest[i] * g + slope_rest[i] * deviation + offset_rest[i];
+                let deviation = x_rest[i].widen() - mean_rest[i];
+                let g = F::gradient(dy_rest[i].widen(), deviation * scale_rest[i] + shift_rest[i]);
+                dy_rest[i] = E::narrow(scale_rest[i] * g + slope_rest[i] * deviation + offset_rest[i]);
             }
         }
     }

@@ -11,7 +11,7 @@ mod cases;
 mod cpu;
 mod reference;
 
-use crate::cpu::require_f32;
+use crate::cpu::activation_format;
 use crate::op::{Cost, Entry, Operation, Saved, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -69,7 +69,7 @@ impl Operation for Concat {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedConcat)> {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let output = self.infer(&shapes)?;
-        require_f32(Self::NAME, inputs)?;
+        activation_format(Self::NAME, inputs, &[])?;
         Ok((cpu::join(cx, inputs[0], inputs[1], output)?, SavedConcat { inputs: [shapes[0], shapes[1]] }))
     }
 

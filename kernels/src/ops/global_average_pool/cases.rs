@@ -4,8 +4,8 @@ use super::GlobalAveragePool;
 use crate::case::{Case, Input, Runnable};
 
 pub fn all() -> Vec<Box<dyn Runnable>> {
-    [[1, 1, 1, 1, 1], [1, 3, 5, 2, 3], [3, 4, 3, 3, 17], [2, 8, 8, 4, 512], [2, 31, 33, 35, 1]]
-        .into_iter()
-        .map(|shape| Case::boxed(format!("{shape:?}"), GlobalAveragePool, vec![Input::normal(shape)]))
-        .collect()
+    let shapes = [[1, 1, 1, 1, 1], [1, 3, 5, 2, 3], [3, 4, 3, 3, 17], [2, 8, 8, 4, 512], [2, 31, 33, 35, 1]];
+    let case = |shape| Case::new(format!("{shape:?}"), GlobalAveragePool, vec![Input::normal(shape)]);
+    let mixed = shapes.map(|shape| case(shape).mixed(1));
+    shapes.map(case).into_iter().chain(mixed).map(|case| Box::new(case) as Box<dyn Runnable>).collect()
 }

@@ -11,7 +11,7 @@ mod cases;
 mod cpu;
 mod reference;
 
-use crate::cpu::require_f32;
+use crate::cpu::activation_format;
 use crate::op::{Cost, Entry, Operation, Saved, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -64,7 +64,7 @@ impl Operation for GlobalAveragePool {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedGlobalAveragePool)> {
         let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
-        require_f32(Self::NAME, inputs)?;
+        activation_format(Self::NAME, inputs, &[])?;
         let y = cpu::forward(cx, inputs[0], output)?;
         Ok((y, SavedGlobalAveragePool { input: inputs[0].shape() }))
     }

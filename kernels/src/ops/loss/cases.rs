@@ -37,13 +37,14 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
     let mut cases = Vec::new();
     for loss in losses {
         for shape in shapes {
-            cases.push(Case::boxed(format!("{loss:?} {shape:?}"), loss, inputs(loss, Shape::new(shape))));
+            cases.push(Case::new(format!("{loss:?} {shape:?}"), loss, inputs(loss, Shape::new(shape))));
         }
     }
     let logits = Input::uniform([4, 5], -30.0, 30.0);
     let labels = Input::labels([4], 5);
-    cases.push(Case::boxed("CrossEntropy, large logits", Loss::CrossEntropy, vec![logits.clone(), labels]));
+    cases.push(Case::new("CrossEntropy, large logits", Loss::CrossEntropy, vec![logits.clone(), labels]));
     let target = Input::labels([4, 5], 2);
-    cases.push(Case::boxed("BceWithLogits, large logits", Loss::BceWithLogits, vec![logits, target]));
-    cases
+    cases.push(Case::new("BceWithLogits, large logits", Loss::BceWithLogits, vec![logits, target]));
+    let mixed = cases.clone().into_iter().map(|case| case.mixed(1));
+    cases.clone().into_iter().chain(mixed).map(|case| Box::new(case) as Box<dyn Runnable>).collect()
 }

@@ -20,16 +20,17 @@
 //! - `Dice` (Milletari et al., *V-Net*, 2016, with plain sums below) runs over all elements of the
 //!   batch together. PyTorch has none.
 //!
-//! Sums are accumulated in f64. Only the prediction has a gradient.
+//! Sums are accumulated in f64. Only the prediction has a gradient. The prediction may be bf16, its gradient
+//! then is too; targets, masks, labels and the loss are f32 always.
 
 mod cases;
 mod cpu;
 mod reference;
 
-use crate::cpu::require_f32;
+use crate::cpu::activation_format;
 use crate::op::{Cost, Entry, Operation, Saved, Work};
 use crate::{Array, Context, Error, Result};
-use genesis_tensor::{Shape, Tensor};
+use genesis_tensor::{DType, Shape, Tensor};
 
 /// This operation's line in [`crate::OPS`].
 pub const ENTRY: Entry = Entry {
@@ -65,8 +66,8 @@ pub enum Loss {
 /// What backward reads.
 #[derive(Clone, Debug)]
 pub struct SavedLoss {
-    /// The prediction; for [`Loss::SigmoidMse`] its sigmoid, so the network's output is to be had here
-    /// without computing it again.
+    /// The prediction; for [`Loss::SigmoidMse`] its sigmoid, f32 in any case, so the network's output is to
+    /// be had here without computing it again.
     pub prediction: Tensor,
     /// The target.
     pub target: Tensor,
@@ -74,6 +75,8 @@ pub struct SavedLoss {
     pub mask: Option<Tensor>,
     /// What the value was divided by and, for Dice, what was divided.
     sums: Sums,
+    /// The format of the prediction as it came, and so of its gradient.
+    format: DType,
 }
 
 /// The sums that the gradient needs again.
@@ -140,7 +143,7 @@ impl Operation for Loss {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedLoss)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
-        require_f32(Self::NAME, inputs)?;
+        activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
         let (value, saved) = cpu::forward(cx, *self, inputs)?;
         Ok((Tensor::full([1], value as f32)?, saved))
     }

@@ -4,9 +4,9 @@ use super::MaxPool3d;
 use crate::case::{Case, Input, Runnable};
 
 pub fn all() -> Vec<Box<dyn Runnable>> {
-    let mut cases: Vec<Box<dyn Runnable>> = Vec::new();
+    let mut cases = Vec::new();
     let mut add = |label: &str, op, shape: [usize; 5]| {
-        cases.push(Case::boxed(format!("{label} {shape:?}"), op, vec![Input::normal(shape)]));
+        cases.push(Case::new(format!("{label} {shape:?}"), op, vec![Input::normal(shape)]));
     };
     for channels in [1, 3, 8, 17, 64] {
         add("halve", MaxPool3d::HALVE, [2, 4, 6, 8, channels]);
@@ -21,5 +21,6 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
     add("one axis", op([1, 1, 3], [1, 1, 2]), [1, 2, 3, 9, 4]);
     add("window of 343", op([7; 3], [2, 1, 3]), [1, 9, 8, 10, 3]);
     add("everything", op([4, 5, 6], [1; 3]), [2, 4, 5, 6, 17]);
-    cases
+    let mixed = cases.clone().into_iter().map(|case| case.mixed(1));
+    cases.clone().into_iter().chain(mixed).map(|case| Box::new(case) as Box<dyn Runnable>).collect()
 }

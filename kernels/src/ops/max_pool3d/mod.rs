@@ -13,9 +13,10 @@
 
 mod cases;
 mod cpu;
+mod gather;
 mod reference;
 
-use crate::cpu::require_f32;
+use crate::cpu::activation_format;
 use crate::op::{Cost, Entry, Operation, Saved, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -44,6 +45,11 @@ impl MaxPool3d {
     /// Voxels in a window.
     fn volume(&self) -> usize {
         self.kernel.iter().product()
+    }
+
+    /// True if a position within a window fits a byte.
+    fn has_small_windows(&self) -> bool {
+        self.volume() <= 256
     }
 }
 
@@ -102,12 +108,8 @@ impl Operation for MaxPool3d {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedMaxPool3d)> {
         let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
-        require_f32(Self::NAME, inputs)?;
-        let (y, positions) = if self.volume() <= 256 {
-            cpu::forward::<u8>(cx, self, inputs[0], output)?
-        } else {
-            cpu::forward::<u32>(cx, self, inputs[0], output)?
-        };
+        activation_format(Self::NAME, inputs, &[])?;
+        let (y, positions) = cpu::forward(cx, self, inputs[0], output)?;
         Ok((y, SavedMaxPool3d { positions, input: inputs[0].shape() }))
     }
 
@@ -121,12 +123,7 @@ impl Operation for MaxPool3d {
         if !need[0] {
             return Ok(vec![None]);
         }
-        let dx = if self.volume() <= 256 {
-            cpu::backward::<u8>(cx, self, &saved.positions, saved.input, &dy)?
-        } else {
-            cpu::backward::<u32>(cx, self, &saved.positions, saved.input, &dy)?
-        };
-        Ok(vec![Some(dx)])
+        Ok(vec![Some(gather::backward(cx, self, &saved.positions, saved.input, &dy)?)])
     }
 
     fn reference(&self, inputs: &[Array]) -> Array {
