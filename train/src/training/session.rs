@@ -57,7 +57,6 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     let mut cube = vec![0.0; size.iter().product()];
     cubes.train.read(0, &mut cube)?;
     cubes.valid.read(0, &mut cube)?;
-    run.write_config(config)?;
     let plan = Plan::training(config.seed, cubes.train.count(), config.batch_size, config.sampling);
     let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
     let mut progress = Progress::default();
@@ -67,6 +66,8 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     } else if execution.resume {
         tracing::warn!("no checkpoint was written yet: starting at step 0");
     }
+    // Only now: a refused resumption must not change the run's configuration.
+    run.write_config(config)?;
     announce(config, &trainer, &cubes, &plan);
     trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let journal = Journal::open(&run, progress.step, execution.quiet)?;
