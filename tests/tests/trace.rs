@@ -1,6 +1,6 @@
 //! `--trace` and `GENESIS_TRACE=1`: every operation of a run, in both directions, with its speed.
 
-use genesis_tests::{program, small_cubes, succeed};
+use genesis_tests::{fail, program, small_cubes, succeed};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -83,6 +83,21 @@ fn the_trace_of_a_killed_run_is_valid_json() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(events(&trace).len() > 300);
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_one_line_and_leaves_the_directory_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let cubes = small_cubes(folder.path(), "cubes.npy", 15);
+    let (out, trace) = (folder.path().join("run"), folder.path().join("no/such/trace.json"));
+    let mut all = arguments(&cubes, out.to_str().unwrap(), trace.to_str().unwrap());
+    all.extend(["--steps", "1"]);
+    assert!(fail(1, &all).contains("trace.json"));
+    let trace = folder.path().join("trace.json");
+    let mut all = arguments(&cubes, out.to_str().unwrap(), trace.to_str().unwrap());
+    all.extend(["--steps", "1"]);
+    succeed(&all);
+    assert!(events(&trace).len() > 50);
 }
 
 #[test]

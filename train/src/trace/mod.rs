@@ -6,8 +6,8 @@
 //! loader, validation (its first batch operation by operation), checkpoints, and a curve of the bytes
 //! in use. The environment variable `GENESIS_TRACE=1` prints the operations of every step.
 //!
-//! Both compare with two ceilings measured when the run starts: multiply-adds in registers, and a copy
-//! of memory. An operation that needs `flops` and `bytes` cannot take less than the larger of
+//! Both compare with two ceilings measured when the run starts: f32 multiply-adds in registers (bf16
+//! convolutions can be faster than that), and a copy of memory. An operation that needs `flops` and `bytes` cannot take less than the larger of
 //! `flops / peak` and `bytes / bandwidth`; its share is that time over its own.
 
 mod event;

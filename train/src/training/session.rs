@@ -59,6 +59,7 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     cubes.valid.read(0, &mut cube)?;
     let plan = Plan::training(config.seed, cubes.train.count(), config.batch_size, config.sampling);
     let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
+    trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let mut progress = Progress::default();
     if execution.resume && run.last().exists() {
         progress = checkpoint::resume(&run.last(), &mut trainer, config)?;
@@ -69,7 +70,6 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     // Only now: a refused resumption must not change the run's configuration.
     run.write_config(config)?;
     announce(config, &trainer, &cubes, &plan);
-    trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let journal = Journal::open(&run, progress.step, execution.quiet)?;
     let session = Session { config, run: &run, cubes: &cubes, plan, trainer, progress, journal, started };
     let summary = session.train()?;
