@@ -51,8 +51,7 @@ fn a_bf16_run_follows_the_f32_loss_curve() {
     }
 
     // Checkpoints hold the same f32 tensors.
-    let read =
-        |precision: &str| read_checkpoint(&at(precision).join("checkpoints/last.safetensors")).unwrap();
+    let read = |precision: &str| read_checkpoint(at(precision).join("checkpoints/last.safetensors")).unwrap();
     let names = |precision: &str| {
         let tensors = read(precision).state.tensors;
         tensors.into_iter().map(|t| (t.name.clone(), t.shape.clone(), t.dtype)).collect::<Vec<_>>()

@@ -208,7 +208,7 @@ impl Tape {
                     arrived_at_inputs[position] = Some(dy);
                     continue;
                 }
-                Entry::Operation(step) => self.step_backward(cx, step, dy)?,
+                Entry::Operation(step) => (step.inputs.clone(), self.step_backward(cx, step, dy)?),
                 Entry::Segment(segment) => {
                     let inputs = segment.inputs.clone();
                     (inputs, self.segment_backward(cx, segment, dy, gradients)?)
@@ -226,13 +226,8 @@ impl Tape {
         Ok(arrived_at_inputs)
     }
 
-    /// The nodes of an operation's inputs, and their gradients.
-    fn step_backward(
-        &mut self,
-        cx: &Context,
-        mut step: Step,
-        dy: Tensor,
-    ) -> Result<(Vec<Option<usize>>, Vec<Option<Tensor>>)> {
+    /// The gradients of an operation's inputs.
+    fn step_backward(&mut self, cx: &Context, mut step: Step, dy: Tensor) -> Result<Vec<Option<Tensor>>> {
         for Borrowed { slot, source } in std::mem::take(&mut step.borrowed) {
             let tensor = self.again(cx, source)?;
             step.put(slot, tensor);
@@ -244,7 +239,7 @@ impl Tape {
         if let Some(profile) = &mut self.profile {
             profile.push(description.executed(start, true, false));
         }
-        Ok((inputs, arrived))
+        Ok(arrived)
     }
 
     /// Replaces those of a reader's saved tensors that are outputs of operations that recompute.
