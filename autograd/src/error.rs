@@ -9,6 +9,9 @@ pub enum Error {
     /// From a tensor.
     #[error(transparent)]
     Tensor(#[from] genesis_tensor::Error),
+    /// A segment that failed when it ran again, or a node that is not what it should be.
+    #[error("tape: {0}")]
+    Tape(String),
     /// A parameter name that does not exist, or exists twice.
     #[error("parameter '{name}': {cause}")]
     Parameter {

@@ -26,4 +26,4 @@ mod tape;
 
 pub use error::{Error, Result};
 pub use parameters::{Gradients, ParameterId, Parameters, Place};
-pub use tape::{Executed, Tape, Var};
+pub use tape::{Executed, Rerun, Tape, Var};

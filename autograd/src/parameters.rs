@@ -92,7 +92,8 @@ impl Parameters {
     /// # Errors
     /// [`genesis_tensor::Error::OutOfMemory`].
     pub fn zero_gradients(&self) -> Result<Gradients> {
-        Ok(Gradients { flat: Tensor::zeros(self.flat.shape())?, places: self.places.clone() })
+        let flat = Tensor::zeros(self.flat.shape())?;
+        Ok(Gradients { flat, arrived: vec![true; self.places.len()], places: self.places.clone() })
     }
 }
 
@@ -101,6 +102,8 @@ impl Parameters {
 pub struct Gradients {
     flat: Tensor,
     places: Vec<Place>,
+    /// False where the buffer holds an earlier step's gradient, which the next one to arrive replaces.
+    arrived: Vec<bool>,
 }
 
 impl Gradients {
@@ -116,11 +119,32 @@ impl Gradients {
         }
         let range = place.start..place.start + gradient.elements();
         let gradient = gradient.as_slice();
+        let first = !std::mem::replace(&mut self.arrived[id.0], true);
         cx.pool.run_pieces(&mut self.flat.as_mut_slice()?[range], PIECE, |index, sum| {
-            for (sum, term) in sum.iter_mut().zip(&gradient[index * PIECE..]) {
-                *sum += term;
+            let terms = &gradient[index * PIECE..];
+            if first {
+                sum.copy_from_slice(&terms[..sum.len()]);
+            } else {
+                sum.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
             }
         });
+        Ok(())
+    }
+
+    /// Gives a value to parameters no gradient has reached since [`Gradients::restart`]: zero.
+    ///
+    /// # Errors
+    /// As [`Gradients::clear`].
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if self.arrived.iter().all(|&arrived| arrived) {
+            return Ok(());
+        }
+        let values = self.flat.as_mut_slice()?;
+        for (place, arrived) in self.places.iter().zip(&mut self.arrived) {
+            if !std::mem::replace(arrived, true) {
+                values[place.start..place.start + place.shape.elements()].fill(0.0);
+            }
+        }
         Ok(())
     }
 
@@ -148,7 +172,14 @@ impl Gradients {
     /// [`genesis_tensor::Error::OutOfMemory`] if a view still shares the buffer.
     pub fn clear(&mut self) -> Result<()> {
         self.flat.as_mut_slice()?.fill(0.0);
+        self.arrived.fill(true);
         Ok(())
+    }
+
+    /// [`Gradients::clear`] without its pass over memory, for a backward pass that follows: until then
+    /// the values are unspecified.
+    pub fn restart(&mut self) {
+        self.arrived.fill(false);
     }
 }
 
@@ -179,5 +210,24 @@ mod tests {
         assert!(parameters.view(ParameterId(2)).is_err());
         let twice = [("a".to_string(), Shape::new(&[1])), ("a".to_string(), Shape::new(&[1]))];
         assert!(Parameters::new(&twice).is_err());
+    }
+
+    #[test]
+    fn after_a_restart_the_first_gradient_replaces_and_what_none_reaches_is_zero() {
+        let cx = Context::new(2);
+        let list = [("a".to_string(), Shape::new(&[20_000])), ("b".to_string(), Shape::new(&[5]))];
+        let mut gradients = Parameters::new(&list).unwrap().zero_gradients().unwrap();
+        let [a, b] = [20_000, 5].map(|count| Tensor::full([count], 1.5).unwrap());
+        for (id, gradient) in [(0, &a), (0, &a), (1, &b)] {
+            gradients.add(&cx, ParameterId(id), gradient).unwrap();
+        }
+        assert!(gradients.of(ParameterId(0)).unwrap().as_slice().iter().all(|&g| g == 3.0));
+        gradients.restart();
+        gradients.add(&cx, ParameterId(0), &a).unwrap();
+        gradients.settle().unwrap();
+        assert!(gradients.of(ParameterId(0)).unwrap().as_slice().iter().all(|&g| g == 1.5));
+        assert_eq!(gradients.of(ParameterId(1)).unwrap().as_slice(), [0.0; 5]);
+        gradients.add(&cx, ParameterId(0), &a).unwrap();
+        assert!(gradients.of(ParameterId(0)).unwrap().as_slice().iter().all(|&g| g == 3.0));
     }
 }

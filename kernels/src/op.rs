@@ -5,7 +5,7 @@
 //! `genesis bench`) is derived from that and from the operation's [`Entry`] in [`crate::OPS`].
 
 use crate::case::Runnable;
-use crate::{Array, Context, Result};
+use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
 
 /// Arithmetic and memory traffic of one direction of an operation.
@@ -30,6 +30,13 @@ pub struct Cost {
 pub trait Saved: Send + 'static {
     /// The tensors kept (clones share memory with the originals).
     fn tensors(&self) -> Vec<&Tensor>;
+
+    /// The tensors of [`Saved::tensors`] that a tape may take away after the forward pass and put
+    /// back before the backward pass, when another operation can make them again; none unless said
+    /// otherwise. Their number and order never change.
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        Vec::new()
+    }
 }
 
 impl Saved for () {
@@ -42,17 +49,29 @@ impl Saved for Tensor {
     fn tensors(&self) -> Vec<&Tensor> {
         vec![self]
     }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![self]
+    }
 }
 
 impl<const K: usize> Saved for [Tensor; K] {
     fn tensors(&self) -> Vec<&Tensor> {
         self.iter().collect()
     }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        self.iter_mut().collect()
+    }
 }
 
 impl Saved for Vec<Tensor> {
     fn tensors(&self) -> Vec<&Tensor> {
         self.iter().collect()
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        self.iter_mut().collect()
     }
 }
 
@@ -91,6 +110,20 @@ pub trait Operation: Clone + Send + Sync + 'static {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>>;
+
+    /// True if [`Operation::recompute`] makes the output again for a small part of what a convolution
+    /// costs. Whoever reads the output in its backward pass then need not keep it.
+    fn recomputes(&self) -> bool {
+        false
+    }
+
+    /// Makes the output again from what was saved, with the bits it had.
+    ///
+    /// # Errors
+    /// When memory runs out; for an operation that does not recompute.
+    fn recompute(&self, _cx: &Context, _saved: &Self::Saved) -> Result<Tensor> {
+        Err(Error::operation(Self::NAME, "does not recompute its output"))
+    }
 
     /// The naive f64 forward pass: the definition.
     fn reference(&self, inputs: &[Array]) -> Array;

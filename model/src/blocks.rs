@@ -61,6 +61,36 @@ impl Pass<'_> {
     }
 }
 
+/// Runs a part of the network; with `checkpoint` it keeps its inputs alone and runs again in the
+/// backward pass, where it leaves running statistics as they are.
+pub(crate) fn part(
+    pass: &mut Pass,
+    checkpoint: bool,
+    inputs: Vec<Var>,
+    run: impl Fn(&mut Pass, Vec<Var>) -> Result<Var> + Send + 'static,
+) -> Result<Var> {
+    if !(checkpoint && pass.tape.is_recording()) {
+        return run(pass, inputs);
+    }
+    let Pass { cx, tape, parameters, buffers, updates, statistics } = pass;
+    let (cx, parameters, statistics) = (*cx, *parameters, *statistics);
+    let kept = inputs.clone();
+    let output = tape
+        .unrecorded(|tape| run(&mut Pass { cx, tape, parameters, buffers, updates, statistics }, inputs))?;
+    // A copy of the buffers would make the next update of the running statistics copy them too.
+    let (again, buffers) = match statistics {
+        Statistics::Running => (Statistics::Running, buffers.clone()),
+        _ => (Statistics::Batch, Parameters::new(&[])?),
+    };
+    let parameters = parameters.clone();
+    let rerun = move |cx: &Context, tape: &mut Tape, inputs: Vec<Var>| {
+        let (parameters, buffers) = (&parameters, &mut buffers.clone());
+        let mut pass = Pass { cx, tape, parameters, buffers, updates: &mut [], statistics: again };
+        run(&mut pass, inputs).map_err(|error| genesis_autograd::Error::Tape(error.to_string()))
+    };
+    Ok(tape.segment(&kept.iter().collect::<Vec<_>>(), output, Box::new(rerun))?)
+}
+
 /// `conv 3×3×3 pad 1 + bias → batch norm → activation`.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvBlock {
@@ -101,15 +131,15 @@ impl ConvBlock {
         Self { slope, ..block }
     }
 
-    /// One input, or two that are read as if concatenated along channels.
-    pub fn forward(&self, pass: &mut Pass, inputs: &[&Var]) -> Result<Var> {
+    /// One input, or two that are read as if concatenated along channels. They come by value, so that
+    /// their memory is free once the convolution has read them.
+    pub fn forward(&self, pass: &mut Pass, inputs: Vec<Var>) -> Result<Var> {
         let weight = pass.parameter(self.weight)?;
         let bias = pass.parameter(self.bias)?;
         let conv = Conv3d { inputs: inputs.len(), ..Conv3d::same(3) };
-        let mut arguments = inputs.to_vec();
-        arguments.extend([&weight, &bias]);
+        let arguments: Vec<&Var> = inputs.iter().chain([&weight, &bias]).collect();
         let x = pass.tape.apply(pass.cx, conv, &arguments)?;
-        drop((weight, bias));
+        drop((inputs, weight, bias));
         let y = self.normalise(pass, &x)?;
         drop(x);
         match self.slope {
@@ -178,10 +208,10 @@ impl UpBlock {
         }
     }
 
-    pub fn forward(&self, pass: &mut Pass, x: &Var) -> Result<Var> {
+    pub fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
         let weight = pass.parameter(self.weight)?;
         let bias = pass.parameter(self.bias)?;
-        Ok(pass.tape.apply(pass.cx, ConvTranspose3d::double(), &[x, &weight, &bias])?)
+        Ok(pass.tape.apply(pass.cx, ConvTranspose3d::double(), &[&x, &weight, &bias])?)
     }
 }
 

@@ -20,10 +20,12 @@ mod blocks;
 pub mod checkpoint;
 pub mod error;
 mod initialise;
+mod levels;
 mod state;
 mod unet;
 
 pub use error::{Error, Result};
 pub use initialise::Initialiser;
+pub use levels::Levels;
 pub use state::wanted_statistics;
 pub use unet::{DIVISOR, Nonlinearity, Statistics, UNet3d, UNetConfig};

@@ -94,6 +94,13 @@ impl Tensor {
         Arc::strong_count(&self.block) == 1
     }
 
+    /// True if both are the same elements in the same memory: one is a clone of the other, and neither
+    /// was written since.
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.block, &other.block)
+            && (self.offset, self.shape, self.dtype) == (other.offset, other.shape, other.dtype)
+    }
+
     /// The bytes of the elements, whatever their format.
     pub fn bytes(&self) -> &[u8] {
         &self.block.bytes()[self.offset * self.dtype.bytes()..][..self.size_in_bytes()]
@@ -222,6 +229,7 @@ mod tests {
         assert_eq!(window.as_slice(), [2.0, 3.0, 4.0, 5.0]);
         flat.as_mut_slice().unwrap()[2] = 9.0;
         assert_eq!(window.as_slice()[0], 2.0);
+        assert!(window.is_clone_of(&window.clone()) && !window.is_clone_of(&flat));
         drop(window);
         assert!(flat.is_unique());
         assert!(flat.window(5, [2]).is_err());

@@ -2,7 +2,8 @@
 //! operation, and its peak memory:
 //!
 //! ```text
-//! cargo run --release --example 05_profile_a_training_step [width] [batch] [steps] [threads]
+//! cargo run --release --example 05_profile_a_training_step \
+//!     [width] [batch] [steps] [threads] [f32|bf16] [recompute 0|1|2] [levels that run again]
 //! ```
 
 use genesis_autograd::{Executed, Tape, Var};
@@ -10,7 +11,7 @@ use genesis_kernels::ops::loss::Loss;
 use genesis_kernels::ops::optimizer::Optimizer;
 use genesis_kernels::{Context, cpu::peak};
 use genesis_model::{Initialiser, Statistics, UNet3d, UNetConfig};
-use genesis_tensor::{Tensor, memory};
+use genesis_tensor::{DType, Tensor, memory};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -23,6 +24,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cx = Context::new(argument(4, cores));
     let mut network = UNet3d::new(UNetConfig { width, ..UNetConfig::default() })?;
     network.initialise(Initialiser::Pytorch, 1)?;
+    let text = |index: usize, default: &str| std::env::args().nth(index).unwrap_or_else(|| default.into());
+    let format = if text(5, "f32") == "bf16" { DType::Bf16 } else { DType::F32 };
+    let recompute = argument(6, 1);
+    if recompute == 2 {
+        network.set_checkpoints(text(7, "64,128").parse()?);
+    }
     let mut gradients = network.zero_gradients()?;
     let mut state = vec![Tensor::zeros(network.parameters().flat().shape())?];
     let shape = [batch, 64, 64, 32, 1];
@@ -31,9 +38,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut table: BTreeMap<(bool, String), (f64, f64)> = BTreeMap::new();
     for step in 0..steps {
         let start = Instant::now();
-        gradients.clear()?;
-        let mut tape = Tape::training().with_profile();
-        let input = Var::constant(Tensor::from_slice(shape, &values)?);
+        gradients.restart();
+        let mut tape = Tape::training().recomputing(recompute > 0).with_profile();
+        let input = Var::constant(Tensor::from_slice(shape, &values)?.cast(format)?);
         let logits = network.forward(&cx, &mut tape, input, Statistics::BatchAndUpdate)?;
         let target = Var::constant(Tensor::from_slice(shape, &values)?);
         let loss = tape.apply(&cx, Loss::SigmoidMse, &[&logits, &target])?;
@@ -43,9 +50,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Optimizer::sgd(0.9).update(&cx, step as u64 + 1, 0.01, flat, gradients.flat(), &mut state)?;
         seconds.push(start.elapsed().as_secs_f64());
         eprintln!("step {step}: {:.3} s", seconds[step]);
-        for Executed { name, output, backward, seconds, cost, .. } in tape.take_profile() {
+        for Executed { name, output, backward, recomputed, seconds, cost, .. } in tape.take_profile() {
             let work = if backward { cost.backward } else { cost.forward };
-            let row = table.entry((backward, format!("{name} {output}"))).or_default();
+            let again = if recomputed { " again" } else { "" };
+            let row = table.entry((backward, format!("{name} {output}{again}"))).or_default();
             row.0 += seconds / steps as f64;
             row.1 += work.flops as f64 / steps as f64;
         }
@@ -69,14 +77,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     seconds.sort_by(f64::total_cmp);
     println!(
-        "width {width}, batch {batch}, {} threads, {}: median {:.3} s a step; convolutions {:.3} s, other operations \
-         {:.3} s; f32 peak {peak:.0} GFLOP/s; peak memory of tensors {:.2} GB, blocks from the system {}",
+        "width {width}, batch {batch}, {format:?}, recompute {recompute}, {} threads, {}: median {:.3} s a step; convolutions {:.3} s, other operations \
+         {:.3} s; f32 peak {peak:.0} GFLOP/s; peak memory of tensors {:.2} GB, \
+         held {:.2} GB, of the process {:.2} GB, blocks from the system {}",
         cx.pool.threads(),
         cx.isa,
         seconds[steps / 2],
         sum(true),
         sum(false),
         memory::statistics().peak as f64 / 1e9,
+        memory::statistics().held as f64 / 1e9,
+        memory::peak_resident_bytes().unwrap_or(0) as f64 / 1e9,
         memory::statistics().system_allocations
     );
     Ok(())

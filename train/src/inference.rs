@@ -5,7 +5,7 @@
 //! Gaussian weights of σ = 1/8 of the window, never 0 (the rule of nnU-Net, Isensee et al., 2021).
 
 use crate::training::restore;
-use crate::{Error, Result};
+use crate::{Error, Precision, Result};
 use genesis_kernels::Context;
 use genesis_model::{DIVISOR, Statistics, UNet3d};
 use genesis_tensor::Tensor;
@@ -30,6 +30,7 @@ pub fn restore_cubes(
     size: [usize; 3],
     batch_size: usize,
     statistics: Statistics,
+    precision: Precision,
     mut done: impl FnMut(usize),
 ) -> Result<Vec<f32>> {
     let voxels: usize = size.iter().product();
@@ -37,7 +38,7 @@ pub fn restore_cubes(
     for batch in cubes.chunks(voxels * batch_size.max(1)) {
         let count = batch.len() / voxels;
         let input = Tensor::from_slice([count, size[0], size[1], size[2], 1], batch).map_err(work)?;
-        restored.extend_from_slice(restore(cx, network, input, statistics)?.as_slice());
+        restored.extend_from_slice(restore(cx, network, input, statistics, precision)?.as_slice());
         done(count);
     }
     Ok(restored)
@@ -55,6 +56,7 @@ pub fn restore_volume(
     size: [usize; 3],
     window: SlidingWindow,
     statistics: Statistics,
+    precision: Precision,
     mut done: impl FnMut(usize, usize),
 ) -> Result<Vec<f32>> {
     if window.size.iter().any(|&extent| extent == 0 || extent % DIVISOR != 0) {
@@ -80,7 +82,7 @@ pub fn restore_volume(
                 });
                 let [w0, w1, w2] = window.size;
                 let input = Tensor::from_slice([1, w0, w1, w2, 1], &cube).map_err(work)?;
-                let restored = restore(cx, network, input, statistics)?;
+                let restored = restore(cx, network, input, statistics, precision)?;
                 let restored = restored.as_slice();
                 each(window.size, |position, local| {
                     let at: [usize; 3] = std::array::from_fn(|a| origin[a] + local[a]);
@@ -159,17 +161,37 @@ mod tests {
         let size = [16, 8, 8];
         let voxels: Vec<f32> = (0..1024).map(|i| (i % 37) as f32 / 37.0).collect();
         let window = SlidingWindow { size, overlap: 0.5 };
-        let whole =
-            restore_volume(&cx, &mut network, &voxels, size, window, Statistics::Running, |_, _| ()).unwrap();
-        let cube = restore_cubes(&cx, &mut network, &voxels, size, 4, Statistics::Running, |_| ()).unwrap();
+        let whole = restore_volume(
+            &cx,
+            &mut network,
+            &voxels,
+            size,
+            window,
+            Statistics::Running,
+            Precision::F32,
+            |_, _| (),
+        )
+        .unwrap();
+        let cube =
+            restore_cubes(&cx, &mut network, &voxels, size, 4, Statistics::Running, Precision::F32, |_| ())
+                .unwrap();
         let worst = whole.iter().zip(&cube).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-6, "{worst}");
         // Any size comes back complete.
         let size = [19, 5, 30];
         let voxels = vec![0.5; 19 * 5 * 30];
         let window = SlidingWindow { size: [16, 8, 8], overlap: 0.25 };
-        let whole =
-            restore_volume(&cx, &mut network, &voxels, size, window, Statistics::Running, |_, _| ()).unwrap();
+        let whole = restore_volume(
+            &cx,
+            &mut network,
+            &voxels,
+            size,
+            window,
+            Statistics::Running,
+            Precision::F32,
+            |_, _| (),
+        )
+        .unwrap();
         assert!(whole.len() == voxels.len() && whole.iter().all(|v| v.is_finite()));
     }
 }

@@ -9,9 +9,12 @@ pub mod demo;
 pub mod error;
 pub mod inference;
 pub mod phantom;
+pub mod precision;
 pub mod progress;
 pub mod report;
+pub mod trace;
 pub mod training;
 pub mod volume;
 
 pub use error::{Error, Result};
+pub use precision::Precision;

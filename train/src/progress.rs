@@ -134,6 +134,11 @@ fn print(line: Option<String>) {
     }
 }
 
+/// Prints a line on standard error while the bars step aside.
+pub fn note(line: &str) {
+    bars().suspend(|| print(Some(line.to_string())));
+}
+
 /// Plain lines: decides when to print what. The clock is passed in.
 #[derive(Debug)]
 struct Lines {

@@ -1,9 +1,11 @@
 //! Flags every command takes, and what commands share.
 
-use crate::{Error, Result};
+use crate::trace::{DEFAULT_STEPS, TraceRequest};
+use crate::{Error, Precision, Result};
 use clap::Args;
 use genesis_kernels::{Context, Isa};
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Flags every command takes.
 #[derive(Args, Clone, Debug)]
@@ -14,9 +16,9 @@ pub struct Common {
     /// Where to compute
     #[arg(long, global = true, default_value = "auto", value_name = "auto|cpu|cuda:N")]
     pub device: String,
-    /// Number format of activations and gradients
-    #[arg(long, global = true, default_value = "f32", value_name = "f32|bf16")]
-    pub precision: String,
+    /// Number format of activations and gradients; checkpoints are f32 [default: f32]
+    #[arg(long, global = true, value_name = "f32|bf16")]
+    precision: Option<Precision>,
     /// Seed of every random stream [default: 1]
     #[arg(long, global = true, value_name = "N")]
     seed: Option<u64>,
@@ -80,16 +82,33 @@ impl Common {
         }
     }
 
-    /// Refuses precisions this build cannot compute in.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for an unknown name, [`Error::Work`] for bf16.
-    pub fn check_precision(&self) -> Result<()> {
-        match self.precision.as_str() {
-            "f32" => Ok(()),
-            "bf16" => Err(Error::Work("--precision bf16: kernels of this build compute in f32 only".into())),
-            name => Err(Error::Usage(format!("--precision {name}: use f32 or bf16"))),
-        }
+    /// The number format: `--precision`, or f32.
+    pub fn precision(&self) -> Precision {
+        self.precision.unwrap_or_default()
+    }
+
+    /// The number format if the user named one.
+    pub fn precision_given(&self) -> Option<Precision> {
+        self.precision
+    }
+}
+
+/// Flags of commands that train, for [`crate::trace`].
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// Write every operation's time to a file for ui.perfetto.dev (GENESIS_TRACE=1 prints them)
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    /// Steps the trace holds
+    #[arg(long, default_value_t = DEFAULT_STEPS, value_name = "N", requires = "trace",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    trace_steps: u64,
+}
+
+impl TraceArgs {
+    /// What flags and environment ask for.
+    pub fn request(&self) -> TraceRequest {
+        TraceRequest::new(self.trace.clone(), self.trace_steps)
     }
 }
 

@@ -30,6 +30,8 @@ pub struct DemoArgs {
     /// Channels of the first convolution
     #[arg(long, default_value_t = Demo::WIDTH, value_name = "N")]
     width: usize,
+    #[command(flatten)]
+    trace: super::TraceArgs,
 }
 
 /// Runs the command.
@@ -37,7 +39,6 @@ pub struct DemoArgs {
 /// # Errors
 /// A directory that is not empty or cannot be written; too few volumes; whatever training meets.
 pub fn run(args: &DemoArgs, common: &Common) -> Result<()> {
-    common.check_precision()?;
     if args.steps == 0 || args.width == 0 {
         return Err(Error::Usage("--steps and --width must be at least 1".into()));
     }
@@ -50,6 +51,8 @@ pub fn run(args: &DemoArgs, common: &Common) -> Result<()> {
         seed: common.seed(),
         threads: common.thread_count(),
         isa: common.isa()?,
+        precision: common.precision(),
+        trace: args.trace.request(),
         quiet: common.quiet,
     };
     let outcome: Outcome = demo.run()?;

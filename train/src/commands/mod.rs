@@ -13,7 +13,9 @@ pub mod pretrain;
 pub mod restore;
 pub mod selftest;
 
-pub use common::{Common, parse_plane, parse_size, parse_spacing, parse_triple, parse_window, print_json};
+pub use common::{
+    Common, TraceArgs, parse_plane, parse_size, parse_spacing, parse_triple, parse_window, print_json,
+};
 
 use crate::Result;
 use clap::{Parser, Subcommand};

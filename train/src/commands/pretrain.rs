@@ -4,6 +4,7 @@ use super::Common;
 use crate::training::{Execution, Preset, RunConfig, RunDirectory, Summary, pretrain};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
+use genesis_model::Levels;
 use std::path::PathBuf;
 
 /// Trains the 3D U-Net to restore deformed cubes
@@ -82,6 +83,15 @@ pub struct PretrainArgs {
     /// Voxels left out at each side of --volumes [default: 100,100,30]
     #[arg(long, value_name = "X,Y,Z", value_parser = super::parse_triple, requires = "volumes")]
     border: Option<[usize; 3]>,
+    /// What to make again in the backward pass instead of keeping it: 0 nothing, 1 what is cheap,
+    /// 2 whole levels, which run twice; less memory, the same result to the bit [default: 1]
+    #[arg(long, value_name = "0|1|2", value_parser = clap::value_parser!(u8).range(0..=2))]
+    recompute: Option<u8>,
+    /// The levels of --recompute 2: some of 64,128,256,512 [default: 64,128]
+    #[arg(long, value_name = "LIST")]
+    checkpoint_levels: Option<Levels>,
+    #[command(flatten)]
+    trace: super::TraceArgs,
     /// Go on from the run's last checkpoint
     #[arg(long)]
     resume: bool,
@@ -110,9 +120,9 @@ impl From<PresetName> for Preset {
 /// # Errors
 /// Wrong usage, bad data, a run directory that cannot be written, a training that fails.
 pub fn run(args: &PretrainArgs, common: &Common) -> Result<()> {
-    common.check_precision()?;
     let config = resolve(args, common)?;
-    let execution = Execution { isa: common.isa()?, resume: args.resume, quiet: common.quiet };
+    let trace = args.trace.request();
+    let execution = Execution { isa: common.isa()?, resume: args.resume, quiet: common.quiet, trace };
     let summary = pretrain(&config, &args.out, &execution)?;
     report(&summary, args, common)
 }
@@ -175,6 +185,12 @@ fn resolve(args: &PretrainArgs, common: &Common) -> Result<RunConfig> {
     if common.seed_given() || !args.resume && args.config.is_none() {
         config.seed = common.seed();
     }
+    set(&mut config.precision, common.precision_given());
+    if let Some(levels) = args.checkpoint_levels {
+        config.checkpoint_levels = levels;
+        config.recompute = 2;
+    }
+    set(&mut config.recompute, args.recompute);
     if let Some(threads) = common.threads {
         config.threads = threads;
     }

@@ -73,7 +73,6 @@ struct Report {
 /// # Errors
 /// Files that cannot be read or do not fit together; an output that cannot be written.
 pub fn run(args: &RestoreArgs, common: &Common) -> Result<()> {
-    common.check_precision()?;
     if args.batch_size == 0 {
         return Err(Error::Usage("--batch-size must be at least 1".into()));
     }
@@ -155,9 +154,18 @@ fn cubes(
                 }
             }
         }
-        let restored = restore_cubes(cx, &mut network, &input, size, args.batch_size, statistics, |count| {
-            progress.advance(count as u64);
-        })?;
+        let restored = restore_cubes(
+            cx,
+            &mut network,
+            &input,
+            size,
+            args.batch_size,
+            statistics,
+            common.precision(),
+            |count| {
+                progress.advance(count as u64);
+            },
+        )?;
         if deformer.is_some() {
             identity += squared(&input, &target);
             error += squared(&restored, &target);
@@ -193,12 +201,20 @@ fn whole_volume(
     let window = SlidingWindow { size: args.cube, overlap: args.overlap };
     let mut progress = None;
     let mut windows = 0;
-    let restored =
-        restore_volume(cx, &mut network, &scaled, canonical.size, window, statistics, |done, total| {
+    let restored = restore_volume(
+        cx,
+        &mut network,
+        &scaled,
+        canonical.size,
+        window,
+        statistics,
+        common.precision(),
+        |done, total| {
             let bar = progress.get_or_insert_with(|| Progress::new("restoring", total as u64, common.quiet));
             bar.advance(1);
             windows = done;
-        })?;
+        },
+    )?;
     if let Some(progress) = &progress {
         progress.finish();
     }

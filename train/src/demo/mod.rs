@@ -7,9 +7,10 @@ use crate::cubes::{CubeSettings, Modality, extract_volumes};
 use crate::deform::{Deformer, Recipe, VALIDATION_EPOCH};
 use crate::inference::restore_cubes;
 use crate::phantom::{PhantomConfig, generate, write_dataset};
+use crate::trace::TraceRequest;
 use crate::training::{Execution, Preset, RunConfig, Summary, load_network, pretrain};
 use crate::volume::{CubeFile, list_volumes};
-use crate::{Error, Result};
+use crate::{Error, Precision, Result};
 use genesis_kernels::{Context, Isa};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,10 @@ pub struct Demo {
     pub threads: usize,
     /// Instruction set.
     pub isa: Isa,
+    /// Number format of activations and gradients.
+    pub precision: Precision,
+    /// What of the training is to be traced.
+    pub trace: TraceRequest,
     /// No progress.
     pub quiet: bool,
 }
@@ -109,7 +114,8 @@ impl Demo {
         let (train, valid, test) = self.cubes(&folder, &volumes)?;
         let config = self.config(train, valid);
         let run = self.out.join("run");
-        let execution = Execution { isa: self.isa, resume: false, quiet: self.quiet };
+        let execution =
+            Execution { isa: self.isa, resume: false, quiet: self.quiet, trace: self.trace.clone() };
         let summary = pretrain(&config, &run, &execution)?;
         tracing::info!("restoring {} cubes of a scan the network has not seen", TEST_CUBES);
         let restored = self.restore(&run.join("checkpoints/best.safetensors"), &test, &config.deformation)?;
@@ -162,6 +168,7 @@ impl Demo {
         // A short run gains most from a rate that ends at 0.
         config.schedule.name = "cosine".into();
         config.threads = self.threads;
+        config.precision = self.precision;
         config.network.width = self.width;
         config.data.cubes = vec![train];
         config.data.valid = vec![valid];
@@ -191,7 +198,8 @@ impl Demo {
                 &mut input,
                 None,
             );
-            let output = restore_cubes(&cx, &mut network, &input, size, 1, statistics, |_| ())?;
+            let output =
+                restore_cubes(&cx, &mut network, &input, size, 1, statistics, self.precision, |_| ())?;
             result.target.push(target);
             result.input.push(input);
             result.output.push(output);

@@ -70,8 +70,15 @@ pub fn resume(path: &Path, trainer: &mut Trainer, config: &RunConfig) -> Result<
             Error::file(path, format!("is not the checkpoint of a run: no {key} in its metadata"))
         })
     };
-    let saved: serde_json::Value =
+    let mut saved: serde_json::Value =
         serde_json::from_str(metadata(CONFIG_KEY)?).map_err(|error| Error::file(path, error))?;
+    // A checkpoint older than a setting was written under the setting's default.
+    let defaults = serde_json::to_value(RunConfig::preset(config.preset).identity()).map_err(work)?;
+    if let (Some(saved), Some(defaults)) = (saved.as_object_mut(), defaults.as_object()) {
+        for (key, value) in defaults {
+            saved.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
     let present = serde_json::to_value(config.identity()).map_err(work)?;
     if let Some(difference) = first_difference("", &saved, &present) {
         return Err(Error::file(path, format!("belongs to a run of another configuration: {difference}")));

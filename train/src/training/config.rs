@@ -2,8 +2,8 @@
 
 use crate::cubes::{CubeSettings, Modality};
 use crate::deform::Recipe;
-use crate::{Error, Result};
-use genesis_model::{Initialiser, Statistics, UNetConfig};
+use crate::{Error, Precision, Result};
+use genesis_model::{Initialiser, Levels, Statistics, UNetConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -117,6 +117,14 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Stop when the network's output has become constant.
     pub stop_on_collapse: bool,
+    /// Number format of activations and gradients.
+    pub precision: Precision,
+    /// What the forward pass keeps for the backward pass, which changes memory and time but no bit of
+    /// the result. 0: everything. 1: nothing that is cheap to make again. 2: as 1, and of
+    /// `checkpoint_levels` only their inputs; they run twice.
+    pub recompute: u8,
+    /// The levels of `recompute = 2`: some of 64, 128, 256, 512.
+    pub checkpoint_levels: Levels,
     /// Compute threads; 0: all cores.
     pub threads: usize,
     /// Threads that read and deform cubes.
@@ -151,6 +159,9 @@ impl RunConfig {
             weights: None,
             checkpoint_every: 0,
             stop_on_collapse: !original,
+            precision: Precision::F32,
+            recompute: 1,
+            checkpoint_levels: Levels::WIDEST,
             threads: 0,
             loader_threads: 2,
             data: Data {
@@ -211,12 +222,14 @@ impl RunConfig {
     }
 
     /// What must agree between a checkpoint and the run that goes on from it: all but the number of
-    /// threads, the length of the run and the places of files.
+    /// threads, what is recomputed, the length of the run and the places of files.
     pub fn identity(&self) -> Self {
         Self {
             epochs: 0,
             steps: 0,
             checkpoint_every: 0,
+            recompute: 1,
+            checkpoint_levels: Levels::WIDEST,
             threads: 0,
             loader_threads: 0,
             weights: None,
@@ -236,6 +249,9 @@ impl RunConfig {
         }
         if self.network.width == 0 || self.network.channels != 1 {
             return usage("the network needs a width of at least 1 and one input channel".into());
+        }
+        if self.recompute > 2 {
+            return usage(format!("recompute = {} is not 0, 1 or 2", self.recompute));
         }
         if !(0.0..1.0).contains(&self.data.held_out) {
             return usage(format!("held_out = {} is not in [0, 1)", self.data.held_out));

@@ -42,6 +42,8 @@ pub struct Summary {
     pub parameters: usize,
     /// Highest memory use of tensors in bytes.
     pub peak_memory_bytes: usize,
+    /// Highest memory use of the process in bytes, where the system tells.
+    pub peak_resident_bytes: Option<usize>,
 }
 
 impl RunDirectory {

@@ -8,6 +8,7 @@ use super::loader::{Batch, Loader, Order};
 use super::plan::Plan;
 use super::run_directory::{RunDirectory, Summary};
 use super::trainer::{Trainer, ValidationReport};
+use crate::trace::{Trace, TraceRequest};
 use crate::{Error, Result};
 use genesis_kernels::{Context, Isa};
 use genesis_model::UNet3d;
@@ -28,6 +29,8 @@ pub struct Execution {
     pub resume: bool,
     /// No progress bar.
     pub quiet: bool,
+    /// What is to be traced.
+    pub trace: TraceRequest,
 }
 
 /// Trains as configured in the run directory `out`.
@@ -54,9 +57,9 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     let mut cube = vec![0.0; size.iter().product()];
     cubes.train.read(0, &mut cube)?;
     cubes.valid.read(0, &mut cube)?;
-    run.write_config(config)?;
     let plan = Plan::training(config.seed, cubes.train.count(), config.batch_size, config.sampling);
     let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
+    trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let mut progress = Progress::default();
     if execution.resume && run.last().exists() {
         progress = checkpoint::resume(&run.last(), &mut trainer, config)?;
@@ -64,6 +67,8 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     } else if execution.resume {
         tracing::warn!("no checkpoint was written yet: starting at step 0");
     }
+    // Only now: a refused resumption must not change the run's configuration.
+    run.write_config(config)?;
     announce(config, &trainer, &cubes, &plan);
     let journal = Journal::open(&run, progress.step, execution.quiet)?;
     let session = Session { config, run: &run, cubes: &cubes, plan, trainer, progress, journal, started };
@@ -94,9 +99,10 @@ fn announce(config: &RunConfig, trainer: &Trainer, cubes: &Cubes, plan: &Plan) {
         plan.steps_per_epoch()
     );
     tracing::info!(
-        "3D U-Net of width {}, {} parameters; {} thread(s), {}",
+        "3D U-Net of width {}, {} parameters; {}, {} thread(s), {}",
         config.network.width,
         trainer.network.parameters().count(),
+        config.precision,
         trainer.cx.pool.threads(),
         trainer.cx.isa
     );
@@ -124,7 +130,10 @@ impl Session<'_> {
         let mut reason = if end < limit { "steps" } else { "epochs" };
         let mut last = None;
         self.journal.start(self.progress.step, end);
-        while let Some(batch) = loader.next_batch()? {
+        loop {
+            let waiting = Instant::now();
+            let Some(batch) = loader.next_batch()? else { break };
+            self.trainer.trace.span("waiting for the loader", waiting);
             let size = batch.input.shape()[0] as f64;
             let start = Instant::now();
             let report = self.trainer.train(batch)?;
@@ -139,18 +148,24 @@ impl Session<'_> {
             self.journal.train(step, epoch, &report, elapsed, size / seconds)?;
             let whole_epoch = step.is_multiple_of(spe);
             if whole_epoch || step == end {
+                let validating = Instant::now();
                 let validation = self.validate(epoch)?;
+                self.trainer.trace.span("validation", validating);
                 last = Some(validation);
                 let stop = self.judge(epoch, whole_epoch, &validation)?;
                 self.picture(&preview, epoch)?;
-                checkpoint::save(&self.run.last(), &self.trainer, self.config, &self.progress)?;
+                self.save_last()?;
+                self.trainer.trace.step_done()?;
                 if stop {
                     reason = "patience";
                     break;
                 }
-            } else if self.config.checkpoint_every > 0 && step.is_multiple_of(self.config.checkpoint_every) {
-                checkpoint::save(&self.run.last(), &self.trainer, self.config, &self.progress)?;
+                continue;
             }
+            if self.config.checkpoint_every > 0 && step.is_multiple_of(self.config.checkpoint_every) {
+                self.save_last()?;
+            }
+            self.trainer.trace.step_done()?;
         }
         self.journal.finish();
         let last = match last {
@@ -171,6 +186,7 @@ impl Session<'_> {
             samples_per_second: if train_seconds > 0.0 { samples / train_seconds } else { 0.0 },
             parameters: self.trainer.network.parameters().count(),
             peak_memory_bytes: memory::statistics().peak,
+            peak_resident_bytes: memory::peak_resident_bytes(),
         })
     }
 
@@ -183,6 +199,13 @@ impl Session<'_> {
         let recipe = self.config.deformation.clone();
         let order = Order { source, plan, recipe, seed: self.config.seed, steps };
         Loader::start(order, self.config.loader_threads)
+    }
+
+    fn save_last(&mut self) -> Result<()> {
+        let start = Instant::now();
+        checkpoint::save(&self.run.last(), &self.trainer, self.config, &self.progress)?;
+        self.trainer.trace.span("checkpoint", start);
+        Ok(())
     }
 
     fn validation_plan(&self, epoch: u64) -> Plan {

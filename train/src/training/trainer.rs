@@ -2,14 +2,16 @@
 
 use super::config::{OptimizerConfig, RunConfig, ScheduleConfig};
 use super::loader::Batch;
-use crate::{Error, Result};
+use crate::trace::Trace;
+use crate::{Error, Precision, Result};
 use genesis_autograd::{Gradients, Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::activation::Activation;
 use genesis_kernels::ops::loss::Loss;
 use genesis_kernels::ops::optimizer::{Moments, Optimizer, Schedule, clip_gradients};
-use genesis_model::{Statistics, UNet3d};
-use genesis_tensor::Tensor;
+use genesis_model::{Levels, Statistics, UNet3d};
+use genesis_tensor::{DType, Tensor};
+use std::time::Instant;
 
 /// What one training step reports.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,11 @@ pub struct Trainer {
     pub state: Vec<Tensor>,
     /// Steps done.
     pub step: u64,
+    /// Told of every operation.
+    pub trace: Trace,
+    precision: Precision,
+    /// Outputs that are cheap to make again are not kept.
+    recompute: bool,
     gradients: Gradients,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -54,7 +61,8 @@ impl Trainer {
     ///
     /// # Errors
     /// Memory.
-    pub fn new(cx: Context, network: UNet3d, config: &RunConfig, steps_per_epoch: u64) -> Result<Self> {
+    pub fn new(cx: Context, mut network: UNet3d, config: &RunConfig, steps_per_epoch: u64) -> Result<Self> {
+        network.set_checkpoints(if config.recompute == 2 { config.checkpoint_levels } else { Levels::NONE });
         let optimizer = optimizer(&config.optimizer)?;
         let gradients = network.zero_gradients().map_err(work)?;
         let length = network.parameters().flat().shape();
@@ -67,6 +75,9 @@ impl Trainer {
             network,
             state,
             step: 0,
+            trace: Trace::default(),
+            precision: config.precision,
+            recompute: config.recompute > 0,
             gradients,
             optimizer,
             schedule: schedule(config, steps_per_epoch),
@@ -93,10 +104,14 @@ impl Trainer {
     /// # Errors
     /// A loss that is not finite; memory.
     pub fn train(&mut self, batch: Batch) -> Result<StepReport> {
+        let start = Instant::now();
         let Self { cx, network, gradients, .. } = self;
-        gradients.clear().map_err(work)?;
-        let mut tape = Tape::training();
-        let input = Var::constant(batch.input);
+        gradients.restart();
+        let mut tape = Tape::training().recomputing(self.recompute);
+        if self.trace.is_on() {
+            tape = tape.with_profile();
+        }
+        let input = Var::constant(in_format(batch.input, self.precision)?);
         let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate).map_err(work)?;
         let target = Var::constant(batch.target);
         let loss = match batch.mask {
@@ -118,6 +133,8 @@ impl Trainer {
         }
         let seed = Tensor::full([1], 1.0).map_err(work)?;
         tape.backward(cx, loss, seed, gradients).map_err(work)?;
+        self.trace.operations(&tape.take_profile());
+        let update = Instant::now();
         if self.clip_norm > 0.0 {
             clip_gradients(&self.cx, self.gradients.flat_mut(), self.clip_norm).map_err(work)?;
         }
@@ -127,15 +144,25 @@ impl Trainer {
         self.optimizer
             .update(&self.cx, self.step, learning_rate, parameters, self.gradients.flat(), &mut self.state)
             .map_err(work)?;
+        self.trace.span("optimizer", update);
+        self.trace.span("step", start);
         Ok(StepReport { loss: value, learning_rate })
     }
 
-    /// The restored cubes `[N, D, H, W, 1]` in [0, 1].
+    /// The restored cubes `[N, D, H, W, 1]` in [0, 1], f32.
     ///
     /// # Errors
     /// A shape the network cannot take; memory.
     pub fn restore(&mut self, input: Tensor, statistics: Statistics) -> Result<Tensor> {
-        restore(&self.cx, &mut self.network, input, statistics)
+        restore(&self.cx, &mut self.network, input, statistics, self.precision)
+    }
+
+    /// [`Trainer::restore`] with every operation told to the trace.
+    fn restore_traced(&mut self, input: Tensor, statistics: Statistics) -> Result<Tensor> {
+        let mut tape = Tape::inference().with_profile();
+        let restored = restore_on(&self.cx, &mut tape, &mut self.network, input, statistics, self.precision)?;
+        self.trace.operations(&tape.take_profile());
+        Ok(restored)
     }
 
     /// Restores every batch of an iterator and compares.
@@ -149,8 +176,15 @@ impl Trainer {
     ) -> Result<ValidationReport> {
         let (mut error, mut identity, mut voxels) = (0.0, 0.0, 0.0);
         let (mut spread, mut cubes) = (0.0, 0.0);
+        let mut traced = !self.trace.is_on();
         while let Some(batch) = next()? {
-            let restored = self.restore(batch.input, statistics)?;
+            // A trace shows the first batch: the others take the same time.
+            let first = !std::mem::replace(&mut traced, true);
+            let restored = if first {
+                self.restore_traced(batch.input, statistics)?
+            } else {
+                self.restore(batch.input, statistics)?
+            };
             let (sum, count) = super::loader::squared_error(&restored, &batch.target, batch.mask.as_ref());
             error += sum;
             identity += batch.identity.0;
@@ -170,15 +204,45 @@ impl Trainer {
     }
 }
 
-/// Runs a network on cubes and returns what it restores, `[N, D, H, W, classes]` in [0, 1].
+/// Runs a network on cubes and returns what it restores, `[N, D, H, W, classes]` in [0, 1], f32.
 ///
 /// # Errors
 /// A shape the network cannot take; memory.
-pub fn restore(cx: &Context, network: &mut UNet3d, input: Tensor, statistics: Statistics) -> Result<Tensor> {
-    let mut tape = Tape::inference();
-    let logits = network.forward(cx, &mut tape, Var::constant(input), statistics).map_err(work)?;
+pub fn restore(
+    cx: &Context,
+    network: &mut UNet3d,
+    input: Tensor,
+    statistics: Statistics,
+    precision: Precision,
+) -> Result<Tensor> {
+    restore_on(cx, &mut Tape::inference(), network, input, statistics, precision)
+}
+
+fn restore_on(
+    cx: &Context,
+    tape: &mut Tape,
+    network: &mut UNet3d,
+    input: Tensor,
+    statistics: Statistics,
+    precision: Precision,
+) -> Result<Tensor> {
+    let input = Var::constant(in_format(input, precision)?);
+    let logits = network.forward(cx, tape, input, statistics).map_err(work)?;
+    // Intensities are told apart finer than bf16 could.
+    let logits = match logits.tensor().dtype() {
+        DType::F32 => logits,
+        _ => Var::constant(logits.tensor().cast(DType::F32).map_err(work)?),
+    };
     let restored = tape.apply(cx, Activation::Sigmoid, &[&logits]).map_err(work)?;
     Ok(restored.into_tensor())
+}
+
+/// A batch in the format the network computes in.
+fn in_format(input: Tensor, precision: Precision) -> Result<Tensor> {
+    match precision {
+        Precision::F32 => Ok(input),
+        Precision::Bf16 => input.cast(DType::Bf16).map_err(work),
+    }
 }
 
 fn deviation(values: &[f32]) -> f64 {

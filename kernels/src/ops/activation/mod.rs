@@ -98,6 +98,17 @@ impl Operation for Activation {
         Ok(if *self == Self::Prelu { vec![dx, slope_gradient] } else { vec![dx] })
     }
 
+    fn recomputes(&self) -> bool {
+        *self == Self::Prelu
+    }
+
+    fn recompute(&self, cx: &Context, saved: &Vec<Tensor>) -> Result<Tensor> {
+        match (self, &saved[..]) {
+            (Self::Prelu, [x, slopes]) => cpu::forward(cx, *self, x, slopes.as_slice()),
+            _ => Err(Error::operation(Self::NAME, "only PReLU recomputes its output")),
+        }
+    }
+
     fn reference(&self, inputs: &[Array]) -> Array {
         reference::forward(*self, inputs)
     }

@@ -296,6 +296,14 @@ impl Operation for BatchNorm {
         Ok(gradients)
     }
 
+    fn recomputes(&self) -> bool {
+        true
+    }
+
+    fn recompute(&self, cx: &Context, saved: &SavedBatchNorm) -> Result<Tensor> {
+        saved.recompute(cx, self.activation)
+    }
+
     fn reference(&self, inputs: &[Array]) -> Array {
         reference::forward(self, inputs)
     }
