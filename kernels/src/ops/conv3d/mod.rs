@@ -12,7 +12,7 @@ pub mod shapes;
 #[cfg(test)]
 mod tests;
 
-use crate::cpu::convolution::{Geometry, activation_format, channel_sums, narrow, widen};
+use crate::cpu::convolution::{Geometry, activation_format, channel_sums, widen};
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -151,12 +151,10 @@ impl Operation for Conv3d {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (geometry, channels, outputs) = self.geometry(&shapes)?;
         let (activations, parameters) = inputs.split_at(self.inputs);
-        let format = activation_format(Self::NAME, activations, parameters)?;
+        activation_format(Self::NAME, activations, parameters)?;
         let bias = parameters.get(1).map(|bias| bias.as_slice());
-        let wide = activations.iter().map(|x| widen(x)).collect::<Result<Vec<_>>>()?;
-        let wide: Vec<&Tensor> = wide.iter().collect();
-        let y = cpu::forward(cx, &geometry, &wide, &channels, parameters[0], bias, outputs)?;
-        Ok((narrow(y, format)?, inputs[..=self.inputs].iter().map(|&input| input.clone()).collect()))
+        let y = cpu::forward(cx, &geometry, activations, &channels, parameters[0], bias, outputs)?;
+        Ok((y, inputs[..=self.inputs].iter().map(|&input| input.clone()).collect()))
     }
 
     fn backward(
@@ -167,7 +165,7 @@ impl Operation for Conv3d {
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         let activations: Vec<&Tensor> = saved[..self.inputs].iter().chain([&dy]).collect();
-        let format = activation_format(Self::NAME, &activations, &[])?;
+        activation_format(Self::NAME, &activations, &[])?;
         let mut shapes: Vec<Shape> = saved.iter().map(Tensor::shape).collect();
         if self.bias {
             shapes.push(Shape::from([dy.shape().channels()]));
@@ -178,16 +176,15 @@ impl Operation for Conv3d {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
         let weight = &saved[self.inputs];
-        let dy = widen(&dy)?;
         let mut gradients = Vec::new();
         let mut first = 0;
         for (input, &count) in channels.iter().enumerate() {
             let gradient = need[input]
                 .then(|| cpu::input_gradient(cx, &geometry, &dy, outputs, weight, first..first + count));
-            let gradient = gradient.transpose()?.map(|gradient| narrow(gradient, format));
             gradients.push(gradient.transpose()?);
             first += count;
         }
+        let dy = widen(&dy)?;
         let activations = saved[..self.inputs].iter().map(widen).collect::<Result<Vec<_>>>()?;
         gradients.push(
             need[self.inputs]
