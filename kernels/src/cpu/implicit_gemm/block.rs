@@ -15,6 +15,13 @@ impl Block {
     pub fn positions(&self) -> usize {
         self.ranges.iter().map(ExactSizeIterator::len).product()
     }
+
+    /// The block cut into blocks of one plane each.
+    pub fn planes(&self) -> impl Iterator<Item = Self> {
+        let [depths, rows, columns] = self.ranges.clone();
+        let sample = self.sample;
+        depths.map(move |d| Self { sample, ranges: [d..d + 1, rows.clone(), columns.clone()] })
+    }
 }
 
 /// A row longer than this is cut where neighbouring positions read the same voxels.

@@ -25,9 +25,12 @@ mod product;
 mod scratch;
 mod store;
 mod tile;
+mod turn;
 mod unfold;
 mod values;
+mod weights;
 
 pub(crate) use axis::Axis;
 pub(crate) use product::{Product, Source};
-pub(crate) use values::{Values, ValuesMut};
+pub(crate) use values::{Element, Values, ValuesMut};
+pub(crate) use weights::weight_gradient;

@@ -59,7 +59,7 @@ impl<'a> ValuesMut<'a> {
 }
 
 /// An element of an activation or of a packed operand.
-pub(super) trait Element: bytemuck::Pod + Send + Sync {
+pub(crate) trait Element: bytemuck::Pod + Send + Sync {
     /// Its value.
     fn widen(self) -> f32;
     /// The nearest element to a value, ties to even.

@@ -124,14 +124,17 @@ pub fn weight_gradient(
     let mut before = 0;
     for (input, &channels) in inputs.iter().zip(channels) {
         let layout = WeightLayout { first: before * taps, output_stride: all * taps, input_stride: taps };
-        sum_weight_gradient(
-            cx,
-            geometry,
-            (input.as_slice(), channels),
-            (dy.as_slice(), outputs),
-            layout,
-            gradient.as_mut_slice()?,
-        )?;
+        let weights = gradient.as_mut_slice()?;
+        match dy.dtype() {
+            DType::F32 => {
+                let (input, dy) = ((input.as_slice(), channels), (dy.as_slice(), outputs));
+                sum_weight_gradient(cx, geometry, input, dy, layout, weights)?;
+            }
+            DType::Bf16 => {
+                let (input, dy) = ((Values::of(input), channels), (Values::of(dy), outputs));
+                implicit_gemm::weight_gradient(cx, geometry, input, dy, layout, weights)?;
+            }
+        }
         before += channels;
     }
     Ok(gradient)

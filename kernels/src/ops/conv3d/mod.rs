@@ -12,7 +12,7 @@ pub mod shapes;
 #[cfg(test)]
 mod tests;
 
-use crate::cpu::convolution::{Geometry, activation_format, channel_sums, widen};
+use crate::cpu::convolution::{Geometry, activation_format, channel_sums};
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -184,15 +184,14 @@ impl Operation for Conv3d {
             gradients.push(gradient.transpose()?);
             first += count;
         }
-        let dy = widen(&dy)?;
-        let activations = saved[..self.inputs].iter().map(widen).collect::<Result<Vec<_>>>()?;
+        let activations = &saved[..self.inputs];
         gradients.push(
             need[self.inputs]
-                .then(|| cpu::weight_gradient(cx, &geometry, &activations, &channels, &dy, outputs))
+                .then(|| cpu::weight_gradient(cx, &geometry, activations, &channels, &dy, outputs))
                 .transpose()?,
         );
         if self.bias {
-            let gradient = need[self.inputs + 1].then(|| channel_sums(cx, dy.as_slice(), outputs));
+            let gradient = need[self.inputs + 1].then(|| channel_sums(cx, &dy, outputs));
             gradients.push(gradient.transpose()?);
         }
         Ok(gradients)
