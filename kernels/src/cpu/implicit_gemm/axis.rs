@@ -87,6 +87,11 @@ impl Axis {
         own && self.stride == 1 && line.step == 1 && line.count == self.extent
     }
 
+    /// Places that a long range of positions reads, for each position.
+    pub fn density(&self) -> usize {
+        self.shared(0..1).sections().max(1)
+    }
+
     fn shifts(&self) -> impl Iterator<Item = i64> {
         self.lines.iter().flat_map(|line| &line.taps).map(|tap| tap.shift)
     }

@@ -3,7 +3,7 @@
 use super::pack::Packed;
 use super::tile::Kernel;
 use crate::cpu::convolution::Weights;
-use crate::{Context, Result};
+use crate::{Context, Result, cpu};
 use genesis_tensor::parallel::SendPointer;
 use genesis_tensor::{DType, Tensor};
 
@@ -89,57 +89,121 @@ impl Panels {
     fn fill<T: Packed>(&self, cx: &Context, kernel: &Kernel, weights: Weights, panels: &mut [T]) {
         let (lanes, group, blocks) = (kernel.lanes, kernel.group, self.outputs.div_ceil(kernel.lanes));
         let out = SendPointer(panels.as_mut_ptr());
+        if self.unfolded {
+            // Few channels: weight by weight.
+            panels.fill(T::zeroed());
+            for output in 0..self.outputs {
+                for channel in 0..self.segments[0].channels {
+                    let from = output * weights.output_stride + channel * weights.input_stride;
+                    for tap in 0..self.taps {
+                        let product = tap * self.segments[0].channels + channel;
+                        let row = self.start(kernel, output / lanes, &self.segments[0]) / group
+                            + product / group * lanes
+                            + output % lanes;
+                        panels[row * group + product % group] = T::nearest(weights.values[from + tap]);
+                    }
+                }
+            }
+            return;
+        }
         // Tasks of about 64 channels, however few segments there are.
         let mut tasks = Vec::new();
         for block in 0..blocks {
             for segment in &self.segments {
-                let step = if self.unfolded { segment.channels } else { 64 };
-                tasks.extend((0..segment.channels).step_by(step).map(|first| (block, segment, first, step)));
+                tasks.extend((0..segment.depth).step_by(64).map(|first| (block, segment, first)));
             }
         }
         cx.pool.run(tasks.len(), |index| {
-            let (block, segment, first, step) = tasks[index];
+            let (block, segment, first) = tasks[index];
             let start = self.start(kernel, block, segment);
-            let outputs = (self.outputs - block * lanes).min(lanes);
-            let taps = self.taps;
-            // The place of a channel's tap among the segment's products.
-            let product = |tap: usize, channel: usize| {
-                if self.unfolded { tap * segment.channels + channel } else { tap * segment.depth + channel }
+            let part = Part {
+                weights: &weights,
+                first_output: block * lanes,
+                outputs: (self.outputs - block * lanes).min(lanes),
+                taps: self.taps,
             };
-            // SAFETY: (block, segment, channel) belongs to one task, and so do its places, padding
-            // included: that beyond the last channel belongs to the task of the last channel.
-            let write = |product: usize, lane: usize, value: T| unsafe {
-                let place = (product / group * lanes + lane) * group + product % group;
-                *out.get().add(start + place) = value;
-            };
-            // One channel's taps of all lanes are turned over in a buffer that fits the L1 cache.
-            let mut buffer = vec![T::zeroed(); taps * lanes];
-            let end = segment.channels.min(first + step);
-            for channel in first..end {
-                for lane in 0..outputs {
-                    let from = (block * lanes + lane) * weights.output_stride
-                        + (segment.first_of_all + channel) * weights.input_stride;
-                    for (tap, &weight) in weights.values[from..from + taps].iter().enumerate() {
-                        buffer[tap * lanes + lane] = T::nearest(weight);
-                    }
-                }
-                for (tap, row) in buffer.chunks_exact(lanes).enumerate() {
-                    let product = product(tap, channel);
-                    for (lane, &value) in row.iter().enumerate() {
-                        write(product, lane, value);
-                    }
-                }
-            }
-            if end == segment.channels {
-                let padding = if self.unfolded { taps * segment.channels } else { segment.channels };
-                for tap in 0..if self.unfolded { 1 } else { taps } {
-                    for product in padding..segment.depth {
-                        for lane in 0..lanes {
-                            write(tap * segment.depth + product, lane, T::zeroed());
-                        }
-                    }
+            // The taps of a few channels, for all lanes, are turned over in buffers that fit the L1 cache.
+            let size = FEW * lanes;
+            let mut turned = vec![T::zeroed(); self.taps * size];
+            let mut row = vec![T::zeroed(); self.taps * group];
+            for product in (first..segment.depth.min(first + 64)).step_by(FEW) {
+                let products = (segment.depth - product).min(FEW);
+                cx.isa.launch(Turn {
+                    part: &part,
+                    channel: segment.first_of_all + product,
+                    channels: segment.channels.saturating_sub(product).min(FEW),
+                    group,
+                    lanes,
+                    row: &mut row,
+                    turned: &mut turned,
+                });
+                for (tap, turned) in turned.chunks_exact(size).enumerate() {
+                    let at = start + (tap * segment.depth + product) * lanes;
+                    // SAFETY: inside the panels, and (block, segment, product) belongs to this task alone.
+                    let to = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), products * lanes) };
+                    to.copy_from_slice(&turned[..products * lanes]);
                 }
             }
         });
+    }
+}
+
+/// The weights of a block of outputs.
+struct Part<'a> {
+    weights: &'a Weights<'a>,
+    first_output: usize,
+    outputs: usize,
+    taps: usize,
+}
+
+/// Channels turned at a time.
+const FEW: usize = 8;
+
+/// Brings the taps of a few channels into the order `[tap][group of channels][lane][channel]`.
+struct Turn<'a, T> {
+    part: &'a Part<'a>,
+    channel: usize,
+    /// Channels that exist, at most [`FEW`].
+    channels: usize,
+    group: usize,
+    lanes: usize,
+    /// Room for the taps of one lane of one group, `[tap][channel of the group]`.
+    row: &'a mut [T],
+    turned: &'a mut [T],
+}
+
+impl<T: Packed> cpu::Kernel for Turn<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Part { weights, first_output, outputs, taps } = *self.part;
+        let (group, lanes) = (self.group, self.lanes);
+        if outputs < lanes || self.channels < FEW {
+            self.turned.fill(T::zeroed());
+        }
+        for lane in 0..outputs {
+            let from = (first_output + lane) * weights.output_stride + self.channel * weights.input_stride;
+            let taps_of = |channel: usize| &weights.values[from + channel * weights.input_stride..][..taps];
+            for channel in (0..self.channels).step_by(group) {
+                if group == 2 && channel + 1 < self.channels {
+                    let (pairs, _) = self.row.as_chunks_mut::<2>();
+                    for ((pair, a), b) in pairs.iter_mut().zip(taps_of(channel)).zip(taps_of(channel + 1)) {
+                        *pair = [T::nearest(*a), T::nearest(*b)];
+                    }
+                    let (turned, _) = self.turned.as_chunks_mut::<2>();
+                    let turned = turned[channel / 2 * lanes + lane..].iter_mut().step_by(FEW / 2 * lanes);
+                    for (turned, pair) in turned.zip(pairs) {
+                        *turned = *pair;
+                    }
+                } else {
+                    let place = (channel / group * lanes + lane) * group;
+                    let turned = self.turned[place..].iter_mut().step_by(FEW * lanes);
+                    for (turned, weight) in turned.zip(taps_of(channel)) {
+                        *turned = T::nearest(*weight);
+                    }
+                }
+            }
+        }
     }
 }

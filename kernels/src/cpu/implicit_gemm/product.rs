@@ -16,8 +16,12 @@ use genesis_tensor::parallel::SendPointer;
 use half::bf16;
 use std::ops::Range;
 
-/// Output positions of a task.
+/// The most output positions of a task.
 const BLOCK_VOXELS: usize = 512;
+/// The least.
+const FEWEST_VOXELS: usize = 64;
+/// Bytes of packed input of a task, about: part of the L2 cache.
+const PACKED_BYTES: usize = 384 << 10;
 /// Bytes of a packed weight panel that is used again for every voxel of a block: part of the L2 cache.
 const PANEL_BYTES: usize = 256 << 10;
 /// Tasks wanted, so that many threads share them evenly.
@@ -123,7 +127,12 @@ impl Product<'_> {
 impl Job<'_> {
     /// `T` is the format of packed operands, `S` that of the output.
     fn run<T: Packed, S: Stored>(&self, cx: &Context, panels: &[T], output: &mut [S]) {
-        let list = blocks(&self.product.axes, self.product.batch, BLOCK_VOXELS);
+        // Packed places an output position, but for those around a block.
+        let places: usize = self.product.axes.iter().map(Axis::density).product();
+        let depth = self.panels.segments.iter().map(|segment| segment.depth).max().unwrap_or(1);
+        let most = PACKED_BYTES / (places * depth * self.kernel.element);
+        let most = most.clamp(FEWEST_VOXELS, BLOCK_VOXELS);
+        let list = blocks(&self.product.axes, self.product.batch, most);
         // Where blocks of voxels are few, blocks of channels are shared out too.
         let channel_blocks = self.product.output_channels.div_ceil(self.kernel.lanes);
         let groups = TASKS.div_ceil(list.len().max(1)).min(channel_blocks);

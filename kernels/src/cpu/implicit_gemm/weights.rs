@@ -18,10 +18,15 @@ use genesis_tensor::{DType, Tensor};
 use half::bf16;
 use std::ops::Range;
 
-/// Output voxels packed at a time.
+/// The most output voxels packed at a time, and the least.
 const BLOCK_VOXELS: usize = 512;
-/// Input channels a task handles.
-const TASK_INPUTS: usize = 64;
+const FEWEST_VOXELS: usize = 128;
+/// Bytes of packed input, about: part of the L2 cache.
+const PACKED_BYTES: usize = 256 << 10;
+/// Input channels times taps a task handles, about.
+const TASK_ROWS: usize = 64 * 27;
+/// The most input channels of it.
+const TASK_INPUTS: usize = 192;
 /// Bytes of a task's sums, half of a core's L2 cache: this many output channels share packed input.
 const TASK_BYTES: usize = 512 << 10;
 /// Tasks wanted, so that many threads share them evenly.
@@ -107,12 +112,15 @@ fn run<S: Element, T: Turned<S>>(
     }
     let (axes, taps) = (Axis::reading_image(geometry), geometry.taps());
     let unfolded = inputs <= FEW_CHANNELS && taps > 1;
-    let mut list = blocks(&axes, geometry.batch, BLOCK_VOXELS);
+    let most = (TASK_ROWS / taps).clamp(64, TASK_INPUTS);
+    let group = inputs.div_ceil(inputs.div_ceil(most)).next_multiple_of(16).min(inputs);
+    let places: usize = axes.iter().map(Axis::density).product();
+    let most = (PACKED_BYTES / (places * group * kernel.element)).clamp(FEWEST_VOXELS, BLOCK_VOXELS);
+    let mut list = blocks(&axes, geometry.batch, most);
     if unfolded {
         // Then the places along d of one position are rows of the same product.
         list = list.iter().flat_map(Block::planes).collect();
     }
-    let group = TASK_INPUTS.min(inputs);
     let rows = if unfolded { taps * inputs } else { group };
     let job = Job {
         axes,
@@ -158,23 +166,33 @@ fn run<S: Element, T: Turned<S>>(
     let rows_of_taps = job.rows_of_taps(geometry);
     cx.pool.run(groups * output_blocks, |pair| {
         let (o0, c0) = (pair / groups * kernel.lanes, pair % groups * group);
-        let mut sum = sums[pair * size..][..size].to_vec();
-        for part in 1..parts {
-            for (sum, value) in sum.iter_mut().zip(&sums[part * all + pair * size..][..size]) {
-                *sum += value;
-            }
-        }
-        for o in o0..outputs.min(o0 + kernel.lanes) {
+        let first = &sums[pair * size..][..size];
+        with_buffers(|buffers| {
+            let sum = if parts == 1 {
+                first
+            } else {
+                let sum = buffers.sums.get::<f32>(size);
+                sum.copy_from_slice(first);
+                for part in 1..parts {
+                    for (sum, value) in sum.iter_mut().zip(&sums[part * all + pair * size..][..size]) {
+                        *sum += value;
+                    }
+                }
+                sum
+            };
+            // Channel by channel: then the lanes of all its taps stay in the L1 cache.
             for c in c0..inputs.min(c0 + group) {
-                let start = layout.first + o * layout.output_stride + c * layout.input_stride;
-                assert!(start + taps <= total);
-                for (tap, row) in rows_of_taps.iter().enumerate() {
-                    let value = row.map_or(0.0, |row| sum[(row + c - c0) * kernel.lanes + o - o0]);
+                for o in o0..outputs.min(o0 + kernel.lanes) {
+                    let start = layout.first + o * layout.output_stride + c * layout.input_stride;
+                    assert!(start + taps <= total);
                     // SAFETY: inside the weights (asserted); each (o, c) belongs to one pair alone.
-                    unsafe { *out.get().add(start + tap) = value };
+                    let to = unsafe { std::slice::from_raw_parts_mut(out.get().add(start), taps) };
+                    for (to, row) in to.iter_mut().zip(&rows_of_taps) {
+                        *to = row.map_or(0.0, |row| sum[(row + c - c0) * kernel.lanes + o - o0]);
+                    }
                 }
             }
-        }
+        });
     });
     Ok(())
 }
@@ -267,15 +285,13 @@ impl<S: Element> Job<'_, S> {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         // SAFETY: a kernel that wants tiles is only chosen where AMX may be used.
         let _tiles = self.kernel.tiles.then(|| unsafe { crate::cpu::amx::Tiles::configure() });
-        for block in output_blocks.clone() {
-            sums_of(block).fill(0.0);
-        }
+        let zeros = vec![0.0f32; self.kernel.lanes];
         let kernel = &self.kernel;
         let channels = group * self.group..self.inputs.min((group + 1) * self.group);
         let taps = self.taps();
         let mut terms: Vec<Term> = Vec::new();
         with_buffers(|buffers| {
-            for block in blocks {
+            for (number, block) in blocks.iter().enumerate() {
                 let (layout, mode) = self.layout(block);
                 let a = self.pack_input::<T>(&layout, mode, channels.clone(), &mut buffers.packed);
                 let b = self.pack_gradient::<T>(block, output_blocks.clone(), &mut buffers.second);
@@ -289,7 +305,7 @@ impl<S: Element> Job<'_, S> {
                     let tap_size = self.group_rows * kernel.lanes;
                     for (tap, sums) in taps.iter().take(count).zip(sums.chunks_exact_mut(tap_size)) {
                         let depth = self.terms(&layout, mode, block, *tap, channels.len(), &mut terms);
-                        if terms.is_empty() {
+                        if terms.is_empty() && number > 0 {
                             continue;
                         }
                         let cut = kernel.cut(rows);
@@ -304,7 +320,7 @@ impl<S: Element> Job<'_, S> {
                                 term_count: terms.len(),
                                 depth,
                                 rows,
-                                start: std::ptr::null(),
+                                start: if number == 0 { zeros.as_ptr() } else { std::ptr::null() },
                                 sums: sums[first * kernel.lanes..][..size].as_mut_ptr(),
                             };
                             // SAFETY: a term's rows lie in `a`, or in the `rows` rows it has beyond the last
