@@ -2,24 +2,27 @@
 //!
 //! ```text
 //! cargo run --release -p genesis-kernels --example time_conv3d -- \
-//!     [--isa avx512] [--threads 1] [--layer up_tr64] [--batch 2] [--runs 5] [--best true] [--clock cpu]
+//!     [--precision bf16] [--isa avx512] [--threads 1] [--layer up_tr64] [--batch 2] [--runs 5] [--best true] [--clock cpu]
 //! ```
 //! `--layer` takes a part of a name; `--best true` prints the fastest run instead of the median, for a
 //! machine that others use too; so does `--clock cpu`, which counts the time the one thread was running
-//! (Linux, a resolution of milliseconds). A share is of `threads` times the peak of one thread.
+//! (Linux, a resolution of milliseconds). A share is of `threads` times the peak of
+//! one thread: that of bf16 products for `--precision bf16` where there are such, else that of f32.
 
 use genesis_kernels::cpu::peak::peak_flops;
+use genesis_kernels::cpu::peak_bf16::bf16_peak_flops;
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::conv3d::shapes::{GENESIS, Kind, Layer, parse};
 use genesis_kernels::{Context, Isa};
-use genesis_tensor::Tensor;
 use genesis_tensor::random::{Purpose, Stream};
+use genesis_tensor::{DType, Tensor};
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 struct Arguments {
     isa: Isa,
+    precision: DType,
     threads: usize,
     layer: String,
     batch: usize,
@@ -62,6 +65,7 @@ impl Arguments {
 fn arguments() -> Result<Arguments> {
     let mut arguments = Arguments {
         isa: Isa::detect(),
+        precision: DType::F32,
         threads: 1,
         layer: String::new(),
         batch: 2,
@@ -74,6 +78,13 @@ fn arguments() -> Result<Arguments> {
         let value = words.next().ok_or(format!("{word} needs a value"))?;
         match word.as_str() {
             "--isa" => arguments.isa = value.parse()?,
+            "--precision" => {
+                arguments.precision = match value.as_str() {
+                    "f32" => DType::F32,
+                    "bf16" => DType::Bf16,
+                    _ => return Err("--precision f32 or bf16".into()),
+                }
+            }
             "--threads" => arguments.threads = value.parse()?,
             "--layer" => arguments.layer = value,
             "--batch" => arguments.batch = value.parse()?,
@@ -93,22 +104,18 @@ fn arguments() -> Result<Arguments> {
 fn time<O: Operation>(cx: &Context, operation: &O, layer: &Layer, arguments: &Arguments) -> Result<[f64; 3]> {
     let shapes = layer.inputs(arguments.batch);
     let mut stream = Stream::new(0, 0, 0, Purpose::Other);
-    let mut draw = |shape| -> Result<Tensor> {
+    let mut draw = |shape, precision| -> Result<Tensor> {
         let mut tensor = Tensor::zeros(shape)?;
         stream.fill_uniform(tensor.as_mut_slice()?);
-        Ok(tensor)
+        Ok(tensor.cast(precision)?)
     };
-    let inputs = shapes.iter().map(|&shape| draw(shape)).collect::<Result<Vec<_>>>()?;
-    let mut inputs = inputs;
-    let mut dy = draw(operation.infer(&shapes)?)?;
-    if std::env::var("PREC").is_ok() {
-        for input in inputs.iter_mut().take(layer.channels.len()) {
-            *input = input.cast(genesis_tensor::DType::Bf16)?;
-        }
-        dy = dy.cast(genesis_tensor::DType::Bf16)?;
-    }
-    let inputs: Vec<&Tensor> = inputs.iter().collect();
     let activations = layer.channels.len();
+    let inputs = shapes.iter().enumerate().map(|(index, &shape)| {
+        draw(shape, if index < activations { arguments.precision } else { DType::F32 })
+    });
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let dy = draw(operation.infer(&shapes)?, arguments.precision)?;
+    let inputs: Vec<&Tensor> = inputs.iter().collect();
     let forward = arguments.choose(arguments.times(|| {
         operation.forward(cx, &inputs)?;
         Ok(())
@@ -139,10 +146,15 @@ fn time<O: Operation>(cx: &Context, operation: &O, layer: &Layer, arguments: &Ar
 fn main() -> Result<()> {
     let arguments = arguments()?;
     let cx = Context::with_isa(arguments.threads, arguments.isa);
-    let peak = peak_flops(arguments.isa) * arguments.threads as f64;
+    let one = match arguments.precision {
+        DType::F32 => None,
+        DType::Bf16 => bf16_peak_flops(arguments.isa),
+    };
+    let peak = one.unwrap_or_else(|| peak_flops(arguments.isa)) * arguments.threads as f64;
     println!(
-        "{}, {} thread(s), batch {}, peak {:.1} GFLOP/s",
+        "{}, {:?}, {} thread(s), batch {}, peak {:.1} GFLOP/s",
         arguments.isa,
+        arguments.precision,
         arguments.threads,
         arguments.batch,
         peak / 1e9

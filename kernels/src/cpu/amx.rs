@@ -38,3 +38,50 @@ fn request() -> bool {
     // SAFETY: the call changes nothing but this process's permission.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
+
+/// Eight tiles of 16 rows of 64 bytes: palette 1, `colsb` from byte 16 on, `rows` from byte 48 on.
+#[repr(C, align(64))]
+struct Configuration([u8; 64]);
+
+static CONFIGURATION: Configuration = {
+    let mut bytes = [0u8; 64];
+    bytes[0] = 1;
+    let mut tile = 0;
+    while tile < 8 {
+        bytes[16 + 2 * tile] = 64;
+        bytes[48 + tile] = 16;
+        tile += 1;
+    }
+    Configuration(bytes)
+};
+
+/// This thread's tile registers, eight full tiles, in use until dropped.
+pub struct Tiles {
+    /// Tile registers belong to a thread.
+    _thread: std::marker::PhantomData<*mut ()>,
+}
+
+impl Tiles {
+    /// Configures this thread's tile registers.
+    ///
+    /// # Safety
+    /// The machine has AMX and this process may use it; no other `Tiles` lives on this thread.
+    pub unsafe fn configure() -> Self {
+        // SAFETY: the caller's contract; the instruction reads the 64 bytes of the configuration.
+        unsafe {
+            std::arch::asm!(
+                "ldtilecfg [{}]",
+                in(reg) &raw const CONFIGURATION,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        Self { _thread: std::marker::PhantomData }
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: tiles were configured on this thread, and nothing uses them any more.
+        unsafe { std::arch::asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
+    }
+}

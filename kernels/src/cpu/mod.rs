@@ -2,20 +2,22 @@
 //! kernels, elementwise loops, reductions, the measured ceiling.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod amx;
+pub(crate) mod amx;
 pub(crate) mod convolution;
 pub mod element;
 pub mod elementwise;
+pub(crate) mod implicit_gemm;
 mod isa;
 pub mod lanes;
 pub mod math;
 pub mod peak;
+pub mod peak_bf16;
 mod reduce;
 pub(crate) mod vector;
 pub(crate) mod winograd;
 
-pub(crate) use isa::VectorKernel;
 pub(crate) use convolution::activation_format;
+pub(crate) use isa::VectorKernel;
 pub use isa::{Isa, Kernel};
 pub use reduce::sum_pieces;
 

@@ -1,5 +1,6 @@
 //! Sums over voxels, channel by channel: the gradient of a bias.
 
+use crate::cpu::implicit_gemm::{Element, Values};
 use crate::{Context, Result};
 use genesis_tensor::Tensor;
 
@@ -8,8 +9,15 @@ const PIECE: usize = 512;
 /// Pieces a task handles.
 const PIECES: usize = 8;
 
-/// `[channels]` sums of `values`, `[voxels][channels]`, in an order that depends on the shape alone.
-pub(crate) fn channel_sums(cx: &Context, values: &[f32], channels: usize) -> Result<Tensor> {
+/// `[channels]` sums of an activation, `[voxels][channels]`, in an order that depends on the shape alone.
+pub(crate) fn channel_sums(cx: &Context, tensor: &Tensor, channels: usize) -> Result<Tensor> {
+    match Values::of(tensor) {
+        Values::F32(values) => sums_of(cx, values, channels),
+        Values::Bf16(values) => sums_of(cx, values, channels),
+    }
+}
+
+fn sums_of<E: Element>(cx: &Context, values: &[E], channels: usize) -> Result<Tensor> {
     let length = PIECE * PIECES * channels;
     let parts = values.len().div_ceil(length);
     let mut partial = vec![0.0f64; parts * channels];
@@ -21,7 +29,7 @@ pub(crate) fn channel_sums(cx: &Context, values: &[f32], channels: usize) -> Res
                 piece_sums.fill(0.0);
                 for voxel in piece.chunks_exact(channels) {
                     for (sum, value) in piece_sums.iter_mut().zip(voxel) {
-                        *sum += value;
+                        *sum += value.widen();
                     }
                 }
                 for (sum, piece) in sums.iter_mut().zip(&piece_sums) {

@@ -39,13 +39,3 @@ pub(crate) fn activation_format(
     };
     differs(wanted, activations).and(differs(DType::F32, parameters)).map(|()| wanted)
 }
-
-/// A tensor in f32: itself, or a widened copy.
-pub(crate) fn widen(tensor: &Tensor) -> Result<Tensor> {
-    Ok(if tensor.dtype() == DType::F32 { tensor.clone() } else { tensor.cast(DType::F32)? })
-}
-
-/// An f32 result in the format of the activations.
-pub(crate) fn narrow(tensor: Tensor, format: DType) -> Result<Tensor> {
-    Ok(if tensor.dtype() == format { tensor } else { tensor.cast(format)? })
-}

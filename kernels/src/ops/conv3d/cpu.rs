@@ -2,6 +2,7 @@
 
 use crate::cpu::convolution::weight_gradient as sum_weight_gradient;
 use crate::cpu::convolution::{Gather, Geometry, Source, WeightLayout, Weights};
+use crate::cpu::implicit_gemm::{self, Axis, Product, Values, ValuesMut};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
 use std::ops::Range;
@@ -20,13 +21,34 @@ pub fn forward(
     bias: Option<&[f32]>,
     outputs: usize,
 ) -> Result<Tensor> {
-    let mut y = Tensor::unspecified(activation(geometry.batch, geometry.result, outputs), DType::F32)?;
-    let sources: Vec<Source> = inputs
-        .iter()
-        .zip(channels)
-        .map(|(input, &channels)| Source { values: input.as_slice(), channels })
-        .collect();
+    let format = inputs[0].dtype();
+    let mut y = Tensor::unspecified(activation(geometry.batch, geometry.result, outputs), format)?;
     let taps = geometry.taps();
+    let weights = Weights {
+        values: weight.as_slice(),
+        output_stride: channels.iter().sum::<usize>() * taps,
+        input_stride: taps,
+    };
+    let inputs = inputs.iter().zip(channels);
+    if format == DType::Bf16 {
+        let sources: Vec<implicit_gemm::Source> = inputs
+            .map(|(input, &channels)| implicit_gemm::Source { values: Values::of(input), channels })
+            .collect();
+        let product = Product {
+            batch: geometry.batch,
+            axes: Axis::reading_image(geometry),
+            output: geometry.result,
+            kernel: geometry.kernel,
+            sources: &sources,
+            weights,
+            bias,
+            output_channels: outputs,
+        };
+        product.run(cx, ValuesMut::of(&mut y)?)?;
+        return Ok(y);
+    }
+    let sources: Vec<Source> =
+        inputs.map(|(input, &channels)| Source { values: input.as_slice(), channels }).collect();
     Gather {
         batch: geometry.batch,
         input: geometry.image,
@@ -34,11 +56,7 @@ pub fn forward(
         kernel: geometry.kernel,
         classes: geometry.reading_image(),
         sources: &sources,
-        weights: Weights {
-            values: weight.as_slice(),
-            output_stride: channels.iter().sum::<usize>() * taps,
-            input_stride: taps,
-        },
+        weights,
         bias,
         output_channels: outputs,
     }
@@ -55,8 +73,28 @@ pub fn input_gradient(
     weight: &Tensor,
     channels: Range<usize>,
 ) -> Result<Tensor> {
-    let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.image, channels.len()), DType::F32)?;
+    let shape = activation(geometry.batch, geometry.image, channels.len());
+    let mut dx = Tensor::unspecified(shape, dy.dtype())?;
     let taps = geometry.taps();
+    let weights = Weights {
+        values: &weight.as_slice()[channels.start * taps..],
+        output_stride: taps,
+        input_stride: weight.shape()[1] * taps,
+    };
+    if dy.dtype() == DType::Bf16 {
+        let product = Product {
+            batch: geometry.batch,
+            axes: Axis::reading_result(geometry),
+            output: geometry.image,
+            kernel: geometry.kernel,
+            sources: &[implicit_gemm::Source { values: Values::of(dy), channels: outputs }],
+            weights,
+            bias: None,
+            output_channels: channels.len(),
+        };
+        product.run(cx, ValuesMut::of(&mut dx)?)?;
+        return Ok(dx);
+    }
     Gather {
         batch: geometry.batch,
         input: geometry.result,
@@ -64,11 +102,7 @@ pub fn input_gradient(
         kernel: geometry.kernel,
         classes: geometry.reading_result(),
         sources: &[Source { values: dy.as_slice(), channels: outputs }],
-        weights: Weights {
-            values: &weight.as_slice()[channels.start * taps..],
-            output_stride: taps,
-            input_stride: weight.shape()[1] * taps,
-        },
+        weights,
         bias: None,
         output_channels: channels.len(),
     }
@@ -90,14 +124,17 @@ pub fn weight_gradient(
     let mut before = 0;
     for (input, &channels) in inputs.iter().zip(channels) {
         let layout = WeightLayout { first: before * taps, output_stride: all * taps, input_stride: taps };
-        sum_weight_gradient(
-            cx,
-            geometry,
-            (input.as_slice(), channels),
-            (dy.as_slice(), outputs),
-            layout,
-            gradient.as_mut_slice()?,
-        )?;
+        let weights = gradient.as_mut_slice()?;
+        match dy.dtype() {
+            DType::F32 => {
+                let (input, dy) = ((input.as_slice(), channels), (dy.as_slice(), outputs));
+                sum_weight_gradient(cx, geometry, input, dy, layout, weights)?;
+            }
+            DType::Bf16 => {
+                let (input, dy) = ((Values::of(input), channels), (Values::of(dy), outputs));
+                implicit_gemm::weight_gradient(cx, geometry, input, dy, layout, weights)?;
+            }
+        }
         before += channels;
     }
     Ok(gradient)

@@ -13,7 +13,7 @@ pub mod shapes;
 mod tests;
 mod winograd;
 
-use crate::cpu::convolution::{Geometry, activation_format, channel_sums, narrow, widen};
+use crate::cpu::convolution::{Geometry, activation_format, channel_sums};
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -156,13 +156,11 @@ impl Operation for Conv3d {
         let bias = parameters.get(1).map(|bias| bias.as_slice());
         let kept = inputs[..=self.inputs].iter().map(|&input| input.clone()).collect();
         let all = channels.iter().sum();
-        if let Some(plan) = winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
-            return Ok((plan.forward(cx, &geometry, activations, parameters[0], bias)?, kept));
-        }
-        let wide = activations.iter().map(|x| widen(x)).collect::<Result<Vec<_>>>()?;
-        let wide: Vec<&Tensor> = wide.iter().collect();
-        let y = cpu::forward(cx, &geometry, &wide, &channels, parameters[0], bias, outputs)?;
-        Ok((narrow(y, format)?, kept))
+        let y = match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
+            Some(plan) => plan.forward(cx, &geometry, activations, parameters[0], bias)?,
+            None => cpu::forward(cx, &geometry, activations, &channels, parameters[0], bias, outputs)?,
+        };
+        Ok((y, kept))
     }
 
     fn backward(
@@ -184,8 +182,6 @@ impl Operation for Conv3d {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
         let weight = &saved[self.inputs];
-        let all = channels.iter().sum();
-        let wide = widen(&dy)?;
         let mut gradients = Vec::new();
         let mut first = 0;
         for (input, &count) in channels.iter().enumerate() {
@@ -195,30 +191,24 @@ impl Operation for Conv3d {
                 gradients.push(None);
                 continue;
             }
-            gradients.push(Some(
-                match winograd::plan(cx, &geometry, geometry.image, [outputs, count], format) {
-                    Some(plan) => plan.input_gradient(cx, &geometry, &dy, weight, range)?,
-                    None => {
-                        narrow(cpu::input_gradient(cx, &geometry, &wide, outputs, weight, range)?, format)?
-                    }
-                },
-            ));
+            let plan = winograd::plan(cx, &geometry, geometry.image, [outputs, count], format);
+            gradients.push(Some(match plan {
+                Some(plan) => plan.input_gradient(cx, &geometry, &dy, weight, range)?,
+                None => cpu::input_gradient(cx, &geometry, &dy, outputs, weight, range)?,
+            }));
         }
         gradients.push(match need[self.inputs] {
-            true => Some(match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
-                Some(plan) => {
-                    let activations: Vec<&Tensor> = saved[..self.inputs].iter().collect();
-                    plan.weight_gradient(cx, &geometry, &activations, &dy)?
-                }
-                None => {
-                    let activations = saved[..self.inputs].iter().map(widen).collect::<Result<Vec<_>>>()?;
-                    cpu::weight_gradient(cx, &geometry, &activations, &channels, &wide, outputs)?
-                }
-            }),
+            true => {
+                let (all, activations) = (channels.iter().sum(), &saved[..self.inputs]);
+                Some(match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
+                    Some(plan) => plan.weight_gradient(cx, &geometry, activations, &dy)?,
+                    None => cpu::weight_gradient(cx, &geometry, activations, &channels, &dy, outputs)?,
+                })
+            }
             false => None,
         });
         if self.bias {
-            let gradient = need[self.inputs + 1].then(|| channel_sums(cx, wide.as_slice(), outputs));
+            let gradient = need[self.inputs + 1].then(|| channel_sums(cx, &dy, outputs));
             gradients.push(gradient.transpose()?);
         }
         Ok(gradients)

@@ -156,7 +156,7 @@ impl Plan {
         &self,
         cx: &Context,
         geometry: &Geometry,
-        inputs: &[&Tensor],
+        inputs: &[Tensor],
         dy: &Tensor,
     ) -> Result<Tensor> {
         match dy.dtype() {
@@ -169,10 +169,10 @@ impl Plan {
         &self,
         cx: &Context,
         geometry: &Geometry,
-        inputs: &[&Tensor],
+        inputs: &[Tensor],
         dy: &Tensor,
     ) -> Result<Tensor> {
-        let sources: Vec<Source<E>> = inputs.iter().map(|input| source(input)).collect();
+        let sources: Vec<Source<E>> = inputs.iter().map(source).collect();
         let all: usize = sources.iter().map(|source| source.channels).sum();
         let mut gradient = Tensor::unspecified([dy.shape().channels(), all, 3, 3, 3], DType::F32)?;
         let layout = WeightLayout { first: 0, output_stride: all * 27, input_stride: 27 };

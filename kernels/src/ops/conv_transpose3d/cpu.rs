@@ -1,7 +1,8 @@
 //! Forward, input gradient and weight gradient in terms of the shared convolution kernels.
 
-use crate::cpu::convolution::weight_gradient as sum_weight_gradient;
-use crate::cpu::convolution::{Gather, Geometry, Source, WeightLayout, Weights};
+use crate::cpu::convolution::{Geometry, WeightLayout, Weights};
+use crate::cpu::implicit_gemm::weight_gradient as sum_weight_gradient;
+use crate::cpu::implicit_gemm::{Axis, Product, Source, Values, ValuesMut};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
 
@@ -18,39 +19,37 @@ pub fn forward(
     bias: Option<&[f32]>,
     outputs: usize,
 ) -> Result<Tensor> {
-    let mut y = Tensor::unspecified(activation(geometry.batch, geometry.image, outputs), DType::F32)?;
+    let mut y = Tensor::unspecified(activation(geometry.batch, geometry.image, outputs), x.dtype())?;
     let taps = geometry.taps();
-    Gather {
+    let product = Product {
         batch: geometry.batch,
-        input: geometry.result,
+        axes: Axis::reading_result(geometry),
         output: geometry.image,
         kernel: geometry.kernel,
-        classes: geometry.reading_result(),
-        sources: &[Source { values: x.as_slice(), channels: x.shape().channels() }],
+        sources: &[Source { values: Values::of(x), channels: x.shape().channels() }],
         weights: Weights { values: weight.as_slice(), output_stride: taps, input_stride: outputs * taps },
         bias,
         output_channels: outputs,
-    }
-    .run(cx, y.as_mut_slice()?)?;
+    };
+    product.run(cx, ValuesMut::of(&mut y)?)?;
     Ok(y)
 }
 
 pub fn input_gradient(cx: &Context, geometry: &Geometry, dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (channels, outputs) = (weight.shape()[0], weight.shape()[1]);
-    let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.result, channels), DType::F32)?;
+    let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.result, channels), dy.dtype())?;
     let taps = geometry.taps();
-    Gather {
+    let product = Product {
         batch: geometry.batch,
-        input: geometry.image,
+        axes: Axis::reading_image(geometry),
         output: geometry.result,
         kernel: geometry.kernel,
-        classes: geometry.reading_image(),
-        sources: &[Source { values: dy.as_slice(), channels: outputs }],
+        sources: &[Source { values: Values::of(dy), channels: outputs }],
         weights: Weights { values: weight.as_slice(), output_stride: outputs * taps, input_stride: taps },
         bias: None,
         output_channels: channels,
-    }
-    .run(cx, dx.as_mut_slice()?)?;
+    };
+    product.run(cx, ValuesMut::of(&mut dx)?)?;
     Ok(dx)
 }
 
@@ -62,13 +61,7 @@ pub fn weight_gradient(cx: &Context, geometry: &Geometry, x: &Tensor, dy: &Tenso
     let taps = geometry.taps();
     let mut gradient = Tensor::unspecified([channels, outputs, d, h, w], DType::F32)?;
     let layout = WeightLayout { first: 0, output_stride: outputs * taps, input_stride: taps };
-    sum_weight_gradient(
-        cx,
-        geometry,
-        (dy.as_slice(), outputs),
-        (x.as_slice(), channels),
-        layout,
-        gradient.as_mut_slice()?,
-    )?;
+    let (input, result) = ((Values::of(dy), outputs), (Values::of(x), channels));
+    sum_weight_gradient(cx, geometry, input, result, layout, gradient.as_mut_slice()?)?;
     Ok(gradient)
 }

@@ -10,7 +10,7 @@ mod cases;
 mod cpu;
 mod reference;
 
-use crate::cpu::convolution::{Geometry, activation_format, channel_sums, narrow, widen};
+use crate::cpu::convolution::{Geometry, activation_format, channel_sums};
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -137,10 +137,10 @@ impl Operation for ConvTranspose3d {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, [Tensor; 2])> {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (geometry, _, outputs) = self.geometry(&shapes)?;
-        let format = activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
+        activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
         let bias = self.bias.then(|| inputs[2].as_slice());
-        let y = cpu::forward(cx, &geometry, &widen(inputs[0])?, inputs[1], bias, outputs)?;
-        Ok((narrow(y, format)?, [inputs[0].clone(), inputs[1].clone()]))
+        let y = cpu::forward(cx, &geometry, inputs[0], inputs[1], bias, outputs)?;
+        Ok((y, [inputs[0].clone(), inputs[1].clone()]))
     }
 
     fn backward(
@@ -150,7 +150,7 @@ impl Operation for ConvTranspose3d {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let format = activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
+        activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
         let mut shapes = vec![x.shape(), weight.shape()];
         if self.bias {
             shapes.push(Shape::from([dy.shape().channels()]));
@@ -160,14 +160,12 @@ impl Operation for ConvTranspose3d {
         if dy.shape() != wanted {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
-        let (x, dy) = (widen(&x)?, widen(&dy)?);
-        let input = need[0].then(|| cpu::input_gradient(cx, &geometry, &dy, &weight)).transpose()?;
         let mut gradients = vec![
-            input.map(|gradient| narrow(gradient, format)).transpose()?,
+            need[0].then(|| cpu::input_gradient(cx, &geometry, &dy, &weight)).transpose()?,
             need[1].then(|| cpu::weight_gradient(cx, &geometry, &x, &dy)).transpose()?,
         ];
         if self.bias {
-            let gradient = need[2].then(|| channel_sums(cx, dy.as_slice(), outputs));
+            let gradient = need[2].then(|| channel_sums(cx, &dy, outputs));
             gradients.push(gradient.transpose()?);
         }
         Ok(gradients)
