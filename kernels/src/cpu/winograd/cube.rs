@@ -1,4 +1,4 @@
-//! One map along each axis of a cube of vectors: how every transform of the scheme is applied.
+//! A map along each axis of a cube of vectors: how every transform of the scheme is applied.
 
 use super::scheme::Along;
 use crate::cpu::vector::{Element, Vector};
@@ -25,48 +25,56 @@ pub(super) trait Emit<V> {
     unsafe fn emit(&mut self, index: usize, value: V);
 }
 
-/// Applies `A` along axes 2, 1 and 0 of an I³ cube. Two axes are done in registers, slice by slice;
-/// the slices meet in a buffer that stays in the L1 cache.
+/// Applies `A` along axis 0 and `B` along axes 1 and 2 of a cube of I0·I·I. Two axes are done in
+/// registers, slice by slice; the slices meet in a buffer that stays in the L1 cache.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`; the pointers of `from` and `to` are valid.
 #[inline(always)]
-pub(super) unsafe fn apply<V: Vector, A: Along<I, O>, const I: usize, const O: usize>(
+pub(super) unsafe fn apply<
+    V: Vector,
+    A: Along<I0, O0>,
+    B: Along<I, O>,
+    const I0: usize,
+    const O0: usize,
+    const I: usize,
+    const O: usize,
+>(
     from: &impl Load<V>,
     to: &mut impl Emit<V>,
 ) {
-    const { assert!(I * O * O <= MOST) };
+    const { assert!(I0 * O * O <= MOST) };
     // SAFETY: the caller's contract; slice i₀ of the buffer is written in full before any is read.
     unsafe {
         let mut buffer = [MaybeUninit::<V>::uninit(); MOST];
         let zero = V::splat(0.0);
-        for i0 in 0..I {
+        for i0 in 0..I0 {
             let mut rows = [[zero; O]; I];
             for i1 in 0..I {
                 let mut row = [zero; I];
                 for i2 in 0..I {
                     row[i2] = from.load((i0 * I + i1) * I + i2);
                 }
-                rows[i1] = A::along(row);
+                rows[i1] = B::along(row);
             }
             for o2 in 0..O {
                 let mut column = [zero; I];
                 for i1 in 0..I {
                     column[i1] = rows[i1][o2];
                 }
-                let column = A::along(column);
+                let column = B::along(column);
                 for o1 in 0..O {
                     buffer[(i0 * O + o1) * O + o2].write(column[o1]);
                 }
             }
         }
         for rest in 0..O * O {
-            let mut column = [zero; I];
-            for i0 in 0..I {
+            let mut column = [zero; I0];
+            for i0 in 0..I0 {
                 column[i0] = buffer[i0 * O * O + rest].assume_init();
             }
             let column = A::along(column);
-            for o0 in 0..O {
+            for o0 in 0..O0 {
                 to.emit(o0 * O * O + rest, column[o0]);
             }
         }

@@ -32,13 +32,22 @@ pub(super) struct Forward<'a, E> {
 
 impl<E: Element> Forward<'_, E> {
     /// Computes `output`, `[batch, extents…, outputs]`, every element of it.
-    pub fn run<S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>(
+    pub fn run<
+        D: Scheme<M0, N0>,
+        S: Scheme<M, N>,
+        const M0: usize,
+        const N0: usize,
+        const M: usize,
+        const N: usize,
+        const PAIRS: bool,
+    >(
         &self,
         cx: &Context,
         output: &mut [E],
     ) -> Result<()> {
         let panels = &self.panels;
-        let transformed = weights::transform::<S, M, N, PAIRS>(cx, self.weights, self.flip, panels)?;
+        let transformed =
+            weights::transform::<D, S, M0, N0, M, N, PAIRS>(cx, self.weights, self.flip, panels)?;
         let mut bias = vec![0.0f32; panels.blocks * panels.width];
         if let Some(values) = self.bias {
             bias[..values.len()].copy_from_slice(values);
@@ -46,7 +55,7 @@ impl<E: Element> Forward<'_, E> {
         let zeros = vec![E::ZERO; panels.most_padded()];
         let lanes = self.lanes;
         let words = if PAIRS { lanes / 2 } else { lanes };
-        let cubes = [(N * N * N + 1) * words, (N * N * N + 1) * lanes];
+        let cubes = [(N0 * N * N + 1) * words, (N0 * N * N + 1) * lanes];
         let vectors = [panels.most_padded() / lanes, self.blocks * panels.width / lanes];
         let input = self.tiles * vectors[0] * cubes[0];
         let scratch = Scratch::new(cx.pool.threads(), input + self.tiles * vectors[1] * cubes[1])?;
@@ -60,7 +69,7 @@ impl<E: Element> Forward<'_, E> {
         cx.pool.run(groups * ranges.len(), |task| {
             let (group, range) = (task / ranges.len(), &ranges[task % ranges.len()]);
             scratch.with(|space| {
-                cx.isa.launch_vector(Piece::<E, S, M, N, PAIRS> {
+                cx.isa.launch_vector(Piece::<E, D, S, M0, N0, M, N, PAIRS> {
                     job: self,
                     transformed: &transformed,
                     bias: &bias,
@@ -81,7 +90,8 @@ impl<E: Element> Forward<'_, E> {
 }
 
 /// A block of tiles for some blocks of output channels.
-struct Piece<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
+struct Piece<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, const N: usize, const PAIRS: bool>
+{
     job: &'a Forward<'a, E>,
     transformed: &'a Transformed,
     bias: &'a [f32],
@@ -99,7 +109,7 @@ struct Piece<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
     /// The same.
     sums: *mut f32,
     output: *mut E,
-    scheme: PhantomData<S>,
+    scheme: PhantomData<(D, S)>,
 }
 
 /// A tile of the output, clipped to the voxels that exist.
@@ -125,8 +135,16 @@ impl<V: Vector, E: Element, const M: usize> Emit<V> for Tile<'_, E, M> {
     }
 }
 
-impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool> VectorKernel
-    for Piece<'_, E, S, M, N, PAIRS>
+impl<
+    E: Element,
+    D: Scheme<M0, N0>,
+    S: Scheme<M, N>,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+> VectorKernel for Piece<'_, E, D, S, M0, N0, M, N, PAIRS>
 {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
@@ -138,7 +156,7 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
             // voxel pointers lie inside their source or `zeros`.
             unsafe {
                 self.transform_input::<V>(chunk);
-                for point in 0..N * N * N {
+                for point in 0..N0 * N * N {
                     let weights =
                         self.transformed.words.as_slice().as_ptr().add(point * self.transformed.plane);
                     for (index, block) in self.blocks.clone().enumerate() {
@@ -187,8 +205,16 @@ fn rows_of<V: Vector>() -> usize {
     if V::LANES == 4 { 4 } else { 6 }
 }
 
-impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>
-    Piece<'_, E, S, M, N, PAIRS>
+impl<
+    E: Element,
+    D: Scheme<M0, N0>,
+    S: Scheme<M, N>,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+> Piece<'_, E, D, S, M0, N0, M, N, PAIRS>
 {
     /// # Safety
     /// The machine has the instruction set of `V`; `input` has room.
@@ -198,11 +224,11 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
         let grid = &self.job.grid;
         let mut voxels = [self.zeros.as_ptr(); MOST];
         let mut next = voxels;
-        grid.voxels::<E, N>(self.tiles.start, source, chunk.first, self.zeros, &mut next);
+        grid.voxels::<E, N0, N>(self.tiles.start, source, chunk.first, self.zeros, &mut next);
         for (position, tile) in self.tiles.clone().enumerate() {
             voxels = next;
             if tile + 1 < self.tiles.end {
-                grid.voxels::<E, N>(tile + 1, source, chunk.first, self.zeros, &mut next);
+                grid.voxels::<E, N0, N>(tile + 1, source, chunk.first, self.zeros, &mut next);
             }
             for channel in (0..chunk.padded).step_by(V::LANES) {
                 let count = chunk.count.saturating_sub(channel);
@@ -213,9 +239,9 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
                     let plane = if PAIRS { V::LANES / 2 } else { V::LANES };
                     let mut to = Planes { at: self.input.add(cube * self.cubes[0]), plane };
                     if PAIRS {
-                        cube::apply::<V, S::Input, N, N>(&from, &mut HalfPlanes(to));
+                        cube::apply::<V, D::Input, S::Input, N0, N0, N, N>(&from, &mut HalfPlanes(to));
                     } else {
-                        cube::apply::<V, S::Input, N, N>(&from, &mut to);
+                        cube::apply::<V, D::Input, S::Input, N0, N0, N, N>(&from, &mut to);
                     }
                 }
             }
@@ -231,7 +257,7 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
         let last = panels.outputs.min(self.blocks.end * panels.width);
         let pitch = grid.output_pitch(panels.outputs);
         for (position, tile) in self.tiles.clone().enumerate() {
-            let (start, valid) = grid.output_tile::<M>(tile);
+            let (start, valid) = grid.output_tile::<M0, M>(tile);
             for channel in (first..last).step_by(V::LANES) {
                 // SAFETY: the tile's first voxel lies inside the output.
                 unsafe {
@@ -244,7 +270,10 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
                         bias: &self.bias[channel..],
                         count: last - channel,
                     };
-                    cube::apply::<V, S::Output, N, M>(&Planes { at, plane: V::LANES }, &mut to);
+                    cube::apply::<V, D::Output, S::Output, N0, M0, N, M>(
+                        &Planes { at, plane: V::LANES },
+                        &mut to,
+                    );
                 }
             }
         }

@@ -17,14 +17,14 @@ pub(crate) struct Grid {
     pub output: [usize; 3],
     /// Padding before the first voxel; negative where voxels are cut off.
     pub low: [isize; 3],
-    /// Extent of a tile of the output.
-    pub tile: usize,
+    /// Extents of a tile of the output.
+    pub tile: [usize; 3],
 }
 
 impl Grid {
     /// Tiles along each axis.
     fn counts(&self) -> [usize; 3] {
-        self.output.map(|extent| extent.div_ceil(self.tile))
+        std::array::from_fn(|axis| self.output[axis].div_ceil(self.tile[axis]))
     }
 
     /// Tiles of the whole batch.
@@ -38,12 +38,13 @@ impl Grid {
         let [d, h, w] = self.counts();
         let (rest, z) = (tile / w, tile % w);
         let (rest, y) = (rest / h, rest % h);
-        (rest / d, [rest % d, y, z].map(|i| i * self.tile))
+        let place = [rest % d, y, z];
+        (rest / d, std::array::from_fn(|axis| place[axis] * self.tile[axis]))
     }
 
-    /// Points to the N³ input voxels of a tile, from channel `first` on, or to `zeros`.
+    /// Points to the N0·N² input voxels of a tile, from channel `first` on, or to `zeros`.
     #[inline(always)]
-    pub fn voxels<E, const N: usize>(
+    pub fn voxels<E, const N0: usize, const N: usize>(
         &self,
         tile: usize,
         source: &Source<E>,
@@ -58,7 +59,7 @@ impl Grid {
             (at >= 0 && at < self.input[axis] as isize).then_some(at as usize)
         };
         let mut index = 0;
-        for i0 in 0..N {
+        for i0 in 0..N0 {
             for i1 in 0..N {
                 let row = inside(0, i0)
                     .zip(inside(1, i1))
@@ -74,17 +75,17 @@ impl Grid {
         }
     }
 
-    /// Points to the M³ output voxels of a tile, or to `zeros` where there is none.
+    /// Points to the M0·M² output voxels of a tile, or to `zeros` where there is none.
     #[inline(always)]
-    pub fn output_voxels<E, const M: usize>(
+    pub fn output_voxels<E, const M0: usize, const M: usize>(
         &self,
         tile: usize,
         source: &Source<E>,
         zeros: &[E],
         voxels: &mut [*const E; MOST],
     ) {
-        let (start, valid) = self.output_tile::<M>(tile);
-        for index in 0..M * M * M {
+        let (start, valid) = self.output_tile::<M0, M>(tile);
+        for index in 0..M0 * M * M {
             let at = [index / (M * M), index / M % M, index % M];
             let exists = (0..3).all(|axis| at[axis] < valid[axis]);
             let [d, h, w] = self.output_pitch(source.channels);
@@ -101,11 +102,11 @@ impl Grid {
         [self.output[1] * self.output[2] * channels, self.output[2] * channels, channels]
     }
 
-    /// The first output voxel of a tile of extent M, and how many of its voxels exist along each axis.
+    /// The first output voxel of a tile of M0×M×M, and how many of its voxels exist along each axis.
     #[inline(always)]
-    pub fn output_tile<const M: usize>(&self, tile: usize) -> (usize, [usize; 3]) {
+    pub fn output_tile<const M0: usize, const M: usize>(&self, tile: usize) -> (usize, [usize; 3]) {
         let (sample, origin) = self.origin(tile);
-        let valid = std::array::from_fn(|axis| M.min(self.output[axis] - origin[axis]));
+        let valid = std::array::from_fn(|axis| [M0, M, M][axis].min(self.output[axis] - origin[axis]));
         let row = (sample * self.output[0] + origin[0]) * self.output[1] + origin[1];
         (row * self.output[2] + origin[2], valid)
     }

@@ -139,9 +139,10 @@ impl Convolution {
         let tiles = blocking.tiles;
         let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, lanes };
         match self.method {
-            Method::TwoF32 => job.run::<Two, 2, 4, false>(cx, result),
-            Method::TwoBf16 => job.run::<Two, 2, 4, true>(cx, result),
-            Method::FourF32 => job.run::<Four, 4, 6, false>(cx, result),
+            Method::TwoF32 => job.run::<Two, Two, 2, 4, 2, 4, false>(cx, result),
+            Method::TwoBf16 => job.run::<Two, Two, 2, 4, 2, 4, true>(cx, result),
+            Method::FourTwoBf16 => job.run::<Four, Two, 4, 6, 2, 4, true>(cx, result),
+            Method::FourF32 => job.run::<Four, Four, 4, 6, 4, 6, false>(cx, result),
         }
     }
 
@@ -162,9 +163,10 @@ impl Convolution {
         let grid = self.grid();
         let job = weight_gradient::WeightGradient { grid, sources, gradient, panels, lanes, slab };
         match self.method {
-            Method::TwoF32 => job.run::<Two, 2, 4, false>(cx, layout, result),
-            Method::TwoBf16 => job.run::<Two, 2, 4, true>(cx, layout, result),
-            Method::FourF32 => job.run::<Four, 4, 6, false>(cx, layout, result),
+            Method::TwoF32 => job.run::<Two, Two, 2, 4, 2, 4, false>(cx, layout, result),
+            Method::TwoBf16 => job.run::<Two, Two, 2, 4, 2, 4, true>(cx, layout, result),
+            Method::FourTwoBf16 => job.run::<Four, Two, 4, 6, 2, 4, true>(cx, layout, result),
+            Method::FourF32 => job.run::<Four, Four, 4, 6, 4, 6, false>(cx, layout, result),
         }
     }
 }

@@ -65,14 +65,22 @@ const FEWEST_PARTS: usize = 4;
 
 impl<E: Element> WeightGradient<'_, E> {
     /// Writes the gradient of every weight, where `layout` says.
-    pub fn run<S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>(
+    pub fn run<
+        D: Scheme<M0, N0>,
+        S: Scheme<M, N>,
+        const M0: usize,
+        const N0: usize,
+        const M: usize,
+        const N: usize,
+        const PAIRS: bool,
+    >(
         &self,
         cx: &Context,
         layout: WeightLayout,
         weights: &mut [f32],
     ) -> Result<()> {
         let panels = &self.panels;
-        let (points, area) = (N * N * N, panels.blocks * panels.width);
+        let (points, area) = (N0 * N * N, panels.blocks * panels.width);
         let tiles = self.grid.tiles();
         let rows: usize = panels.chunks.iter().map(|chunk| chunk.padded).sum();
         let plane = rows * area + STAGGER;
@@ -91,7 +99,7 @@ impl<E: Element> WeightGradient<'_, E> {
         let zeros = vec![E::ZERO; panels.most_padded().max(area)];
         cx.pool.run(parts, |part| {
             scratch.with(|space| {
-                let slabs = Slabs::<E, S, M, N, PAIRS> {
+                let slabs = Slabs::<E, D, S, M0, N0, M, N, PAIRS> {
                     job: self,
                     operands,
                     input: SendPointer(space),
@@ -110,7 +118,7 @@ impl<E: Element> WeightGradient<'_, E> {
         let total = weights.len();
         let out = SendPointer(weights.as_mut_ptr());
         cx.pool.run(rows / self.lanes, |panel| {
-            cx.isa.launch_vector(Finish::<S, M, N> {
+            cx.isa.launch_vector(Finish::<D, S, M0, N0, M, N> {
                 panels,
                 row: panel * self.lanes,
                 sums: PartSums {
@@ -130,7 +138,8 @@ impl<E: Element> WeightGradient<'_, E> {
 }
 
 /// The slabs of one part of the tiles: buffers that are used again for every slab.
-struct Slabs<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
+struct Slabs<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, const N: usize, const PAIRS: bool>
+{
     job: &'a WeightGradient<'a, E>,
     operands: [Layout; 2],
     input: SendPointer<f32>,
@@ -139,11 +148,19 @@ struct Slabs<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
     sums: SendPointer<f32>,
     plane: usize,
     zeros: &'a [E],
-    scheme: PhantomData<S>,
+    scheme: PhantomData<(D, S)>,
 }
 
-impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>
-    Slabs<'_, E, S, M, N, PAIRS>
+impl<
+    E: Element,
+    D: Scheme<M0, N0>,
+    S: Scheme<M, N>,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+> Slabs<'_, E, D, S, M0, N0, M, N, PAIRS>
 {
     /// Adds the products of a slab of tiles to the sums; `fresh` if these start with it.
     fn add(&self, cx: &Context, tiles: Range<usize>, fresh: bool) {
@@ -156,7 +173,7 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
                 let (run, of_input) = (task % runs, task < runs);
                 let layout = self.operands[usize::from(!of_input)];
                 let at = if of_input { self.input.get() } else { self.gradient.get() };
-                cx.isa.launch_vector(TransformRun::<E, S, M, N, PAIRS> {
+                cx.isa.launch_vector(TransformRun::<E, D, S, M0, N0, M, N, PAIRS> {
                     job: self.job,
                     chunk: of_input.then_some(chunk),
                     first: tiles.start + run * RUN,
@@ -169,7 +186,7 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
             });
             let from = rows * panels.blocks * panels.width;
             rows += chunk.padded;
-            cx.pool.run(N * N * N, |point| {
+            cx.pool.run(N0 * N * N, |point| {
                 let [input, gradient] = self.operands;
                 cx.isa.launch_vector(Products::<PAIRS> {
                     input: self.input.get().wrapping_add(point * input.point),
@@ -188,7 +205,17 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
 }
 
 /// Transforms a run of tiles: of one chunk of the input, or of the whole gradient.
-struct TransformRun<'a, E, S, const M: usize, const N: usize, const PAIRS: bool> {
+struct TransformRun<
+    'a,
+    E,
+    D,
+    S,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+> {
     job: &'a WeightGradient<'a, E>,
     /// The input's chunk; none for the gradient.
     chunk: Option<&'a Chunk>,
@@ -199,11 +226,19 @@ struct TransformRun<'a, E, S, const M: usize, const N: usize, const PAIRS: bool>
     layout: Layout,
     to: *mut f32,
     zeros: &'a [E],
-    scheme: PhantomData<S>,
+    scheme: PhantomData<(D, S)>,
 }
 
-impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool> VectorKernel
-    for TransformRun<'_, E, S, M, N, PAIRS>
+impl<
+    E: Element,
+    D: Scheme<M0, N0>,
+    S: Scheme<M, N>,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+> VectorKernel for TransformRun<'_, E, D, S, M0, N0, M, N, PAIRS>
 {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
@@ -219,9 +254,9 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
             match self.chunk {
                 Some(chunk) => {
                     let source = &job.sources[chunk.source];
-                    job.grid.voxels::<E, N>(tile, source, chunk.first, self.zeros, voxels);
+                    job.grid.voxels::<E, N0, N>(tile, source, chunk.first, self.zeros, voxels);
                 }
-                None => job.grid.output_voxels::<E, M>(tile, &job.gradient, self.zeros, voxels),
+                None => job.grid.output_voxels::<E, M0, M>(tile, &job.gradient, self.zeros, voxels),
             }
         }
         for channel in (0..padded).step_by(V::LANES) {
@@ -249,8 +284,16 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
     }
 }
 
-impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>
-    TransformRun<'_, E, S, M, N, PAIRS>
+impl<
+    E: Element,
+    D: Scheme<M0, N0>,
+    S: Scheme<M, N>,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+> TransformRun<'_, E, D, S, M0, N0, M, N, PAIRS>
 {
     /// # Safety
     /// As [`cube::apply`].
@@ -259,8 +302,8 @@ impl<E: Element, S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: b
         // SAFETY: the caller's contract.
         unsafe {
             match self.chunk {
-                Some(_) => cube::apply::<V, S::Input, N, N>(from, to),
-                None => cube::apply::<V, S::Gradient, M, N>(from, to),
+                Some(_) => cube::apply::<V, D::Input, S::Input, N0, N0, N, N>(from, to),
+                None => cube::apply::<V, D::Gradient, S::Gradient, M0, N0, M, N>(from, to),
             }
         }
     }
@@ -347,7 +390,7 @@ impl<V: Vector> Load<V> for PartVector<'_> {
 }
 
 /// Brings the sums of one vector of input channels back to taps.
-struct Finish<'a, S, const M: usize, const N: usize> {
+struct Finish<'a, D, S, const M0: usize, const N0: usize, const M: usize, const N: usize> {
     panels: &'a Panels,
     /// First of the rows, the padded input channels of all chunks.
     row: usize,
@@ -355,7 +398,7 @@ struct Finish<'a, S, const M: usize, const N: usize> {
     layout: WeightLayout,
     out: *mut f32,
     total: usize,
-    scheme: PhantomData<S>,
+    scheme: PhantomData<(D, S)>,
 }
 
 /// 27 taps of a vector of outputs.
@@ -369,7 +412,9 @@ impl<V: Vector> Emit<V> for Taps<'_> {
     }
 }
 
-impl<S: Scheme<M, N>, const M: usize, const N: usize> VectorKernel for Finish<'_, S, M, N> {
+impl<D: Scheme<M0, N0>, S: Scheme<M, N>, const M0: usize, const N0: usize, const M: usize, const N: usize>
+    VectorKernel for Finish<'_, D, S, M0, N0, M, N>
+{
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let (panels, layout) = (self.panels, self.layout);
@@ -388,7 +433,12 @@ impl<S: Scheme<M, N>, const M: usize, const N: usize> VectorKernel for Finish<'_
                 let (block, lane) = (first / panels.width, first % panels.width);
                 let from = PartVector(&self.sums, (block * V::LANES + row) * panels.width + lane);
                 // SAFETY: the sums are complete; `lanes` holds every tap.
-                unsafe { cube::apply::<V, S::WeightGradient, N, 3>(&from, &mut Taps(&mut lanes)) };
+                unsafe {
+                    cube::apply::<V, D::WeightGradient, S::WeightGradient, N0, 3, N, 3>(
+                        &from,
+                        &mut Taps(&mut lanes),
+                    )
+                };
                 for output in first..panels.outputs.min(first + V::LANES) {
                     let start = layout.first + output * layout.output_stride + channel * layout.input_stride;
                     assert!(start + 27 <= self.total);

@@ -23,18 +23,26 @@ pub(super) struct Transformed {
 }
 
 /// Transforms `weights`; `flip` mirrors the taps, for the gradient of the input.
-pub(super) fn transform<S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool>(
+pub(super) fn transform<
+    D: Scheme<M0, N0>,
+    S: Scheme<M, N>,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+>(
     cx: &Context,
     weights: Weights,
     flip: bool,
     panels: &Panels,
 ) -> Result<Transformed> {
     let plane = panels.blocks * panels.depth * panels.width + super::STAGGER;
-    let mut words = Tensor::unspecified([N * N * N * plane], DType::F32)?;
+    let mut words = Tensor::unspecified([N0 * N * N * plane], DType::F32)?;
     let out = SendPointer(words.as_mut_slice()?.as_mut_ptr());
     cx.pool.run(panels.blocks * panels.chunks.len(), |task| {
         let (block, chunk) = (task / panels.chunks.len(), &panels.chunks[task % panels.chunks.len()]);
-        cx.isa.launch_vector(Piece::<S, M, N, PAIRS> {
+        cx.isa.launch_vector(Piece::<D, S, M0, N0, M, N, PAIRS> {
             weights,
             flip,
             panels,
@@ -49,7 +57,7 @@ pub(super) fn transform<S: Scheme<M, N>, const M: usize, const N: usize, const P
 }
 
 /// One block of outputs by one chunk of input channels.
-struct Piece<'a, S, const M: usize, const N: usize, const PAIRS: bool> {
+struct Piece<'a, D, S, const M0: usize, const N0: usize, const M: usize, const N: usize, const PAIRS: bool> {
     weights: Weights<'a>,
     flip: bool,
     panels: &'a Panels,
@@ -57,7 +65,7 @@ struct Piece<'a, S, const M: usize, const N: usize, const PAIRS: bool> {
     block: usize,
     out: *mut f32,
     plane: usize,
-    scheme: PhantomData<S>,
+    scheme: PhantomData<(D, S)>,
 }
 
 /// 27 taps of a vector of outputs.
@@ -75,8 +83,15 @@ impl<V: Vector> Load<V> for Taps<'_> {
     }
 }
 
-impl<S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool> VectorKernel
-    for Piece<'_, S, M, N, PAIRS>
+impl<
+    D: Scheme<M0, N0>,
+    S: Scheme<M, N>,
+    const M0: usize,
+    const N0: usize,
+    const M: usize,
+    const N: usize,
+    const PAIRS: bool,
+> VectorKernel for Piece<'_, D, S, M0, N0, M, N, PAIRS>
 {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
@@ -111,10 +126,10 @@ impl<S: Scheme<M, N>, const M: usize, const N: usize, const PAIRS: bool> VectorK
                     if PAIRS {
                         let held = held.as_mut_ptr();
                         let mut to = PairPlanes { to, held, second: channel % 2 == 1 };
-                        cube::apply::<V, S::Weight, 3, N>(&taps, &mut to);
+                        cube::apply::<V, D::Weight, S::Weight, 3, N0, 3, N>(&taps, &mut to);
                     } else {
                         let mut to = to;
-                        cube::apply::<V, S::Weight, 3, N>(&taps, &mut to);
+                        cube::apply::<V, D::Weight, S::Weight, 3, N0, 3, N>(&taps, &mut to);
                     }
                 }
             }
