@@ -7,6 +7,7 @@
 //! flushes denormals, and these loops wait for memory anyway.)
 
 use crate::Result;
+use crate::cpu::Isa;
 use genesis_tensor::{DType, Tensor};
 use half::bf16;
 
@@ -96,38 +97,65 @@ impl Element for bf16 {
 /// it there anyway, and a line that is stored whole need not be read from memory first.
 const STREAMED: usize = 16 << 20;
 
-/// How the blocks of an output are stored. The bits are the same in both ways.
+/// How the blocks of an output are stored. The bits are the same in all ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     /// Through the caches.
     Cached,
-    /// Past the caches, with non-temporal stores where the machine has them.
+    /// Past the caches, with non-temporal stores of 16 bytes where the machine has them.
     Streamed,
+    /// The same with 32 bytes, the width at which bf16 leaves an AVX-512 register of f32. The machine
+    /// must have AVX: only [`Store::of`] makes this one.
+    StreamedAvx(HasAvx),
 }
+
+/// Proof that the machine has AVX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasAvx(());
 
 impl Store {
     /// What suits an output, by its size.
-    pub fn of<E>(output: &[E]) -> Self {
-        if size_of_val(output) >= STREAMED { Self::Streamed } else { Self::Cached }
+    pub fn of<E>(isa: Isa, output: &[E]) -> Self {
+        match isa {
+            _ if size_of_val(output) < STREAMED => Self::Cached,
+            Isa::Portable => Self::Streamed,
+            // An `Isa` reaches a context only if the machine has it, and all but `Portable` include AVX.
+            _ => Self::StreamedAvx(HasAvx(())),
+        }
     }
 
     /// Stores a block.
     #[inline(always)]
     pub fn block<E: Element, const B: usize>(self, to: &mut [E; B], values: [E; B]) {
         #[cfg(target_arch = "x86_64")]
-        if self == Self::Streamed
-            && size_of::<[E; B]>().is_multiple_of(16)
-            && to.as_ptr().addr().is_multiple_of(16)
         {
-            use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-            let (to, from) = (to.as_mut_ptr().cast::<__m128i>(), values.as_ptr().cast::<__m128i>());
-            for i in 0..size_of::<[E; B]>() / 16 {
-                // SAFETY: SSE2 belongs to x86-64. Both arrays are `B` elements long, a multiple of 16
-                // bytes, so that part i lies within them; `to` is borrowed exclusively and aligned to
-                // 16 bytes (checked above), `values` may be unaligned.
-                unsafe { _mm_stream_si128(to.add(i), _mm_loadu_si128(from.add(i))) };
+            use std::arch::x86_64::*;
+            let bytes = size_of::<[E; B]>();
+            let (target, from) = (to.as_mut_ptr().cast::<u8>(), values.as_ptr().cast::<u8>());
+            let fits = |width: usize| bytes.is_multiple_of(width) && target.addr().is_multiple_of(width);
+            match self {
+                Self::StreamedAvx(_) if fits(32) => {
+                    for i in (0..bytes).step_by(32) {
+                        // SAFETY: the machine has AVX, which the variant's value proves. Both arrays are
+                        // `bytes` long, a multiple of 32, so that part i lies within them; `to` is
+                        // borrowed exclusively and aligned to 32 bytes, `values` may be unaligned.
+                        unsafe {
+                            _mm256_stream_si256(target.add(i).cast(), _mm256_loadu_si256(from.add(i).cast()))
+                        };
+                    }
+                    return;
+                }
+                Self::Streamed if fits(16) => {
+                    for i in (0..bytes).step_by(16) {
+                        // SAFETY: as above with 16 bytes and SSE2, which every x86-64 has.
+                        unsafe {
+                            _mm_stream_si128(target.add(i).cast(), _mm_loadu_si128(from.add(i).cast()))
+                        };
+                    }
+                    return;
+                }
+                _ => {}
             }
-            return;
         }
         *to = values;
     }
@@ -137,7 +165,7 @@ impl Store {
     #[inline(always)]
     pub fn finish(self) {
         #[cfg(target_arch = "x86_64")]
-        if self == Self::Streamed {
+        if self != Self::Cached {
             // SAFETY: the instruction belongs to SSE, so to every x86-64.
             unsafe { std::arch::x86_64::_mm_sfence() };
         }
@@ -167,9 +195,12 @@ mod tests {
     #[test]
     fn both_ways_to_store_give_the_same_bits_aligned_or_not() {
         let values: [f32; BLOCK] = std::array::from_fn(|i| i as f32);
-        let mut memory = vec![0.0f32; BLOCK + 3];
-        for start in 0..4 {
-            for store in [Store::Cached, Store::Streamed] {
+        let mut memory = vec![0.0f32; BLOCK + 7];
+        let large = vec![0u8; STREAMED];
+        assert_eq!(Store::of(Isa::detect(), &large[1..]), Store::Cached);
+        for start in 0..8 {
+            let best = Store::of(Isa::detect(), &large);
+            for store in [Store::Cached, Store::Streamed, best] {
                 memory.fill(f32::NAN);
                 let to = memory[start..].first_chunk_mut::<BLOCK>().unwrap();
                 store.block(to, values);

@@ -3,7 +3,8 @@
 //! In `[.., C]` the channel of element i is i mod C. Several voxels side by side make one *row* of
 //! `width` elements, a multiple of both C and the vector length; lane j of every row belongs to channel
 //! j mod C. So a loop over rows uses full vectors for C = 1 or 17 just as for C = 64, sums are kept
-//! per lane, and only at the end of a piece are the lanes of a channel added up, in f64.
+//! per lane, and only at the end of a piece are the lanes of a channel added up, in f64. [`walk`] goes
+//! down a block of lanes, several rows at a time, so that sums and coefficients stay in registers.
 
 use crate::Context;
 use crate::cpu::Kernel;
@@ -11,8 +12,9 @@ use crate::cpu::element::Element;
 
 /// Elements in one step of the inner loops: four AVX-512 registers.
 pub const BLOCK: usize = 64;
-/// A row is at least this long, so that sums in neighbouring iterations do not wait for each other.
-const SHORTEST_ROW: usize = 256;
+/// Rows that [`walk`] goes down before it turns to the next block of lanes: few enough that the lines it
+/// jumps over are still in the first cache when their turn comes.
+const GROUP: usize = 16;
 /// Beyond this a row is one voxel: there are enough channels to fill vectors.
 const LONGEST_ROW: usize = 2_048;
 /// Elements of a piece, about: 128 KiB.
@@ -35,8 +37,7 @@ impl Lanes {
         let channels = channels.max(1);
         let power_of_two = 1 << channels.trailing_zeros().min(BLOCK.trailing_zeros());
         let multiple = channels * (BLOCK / power_of_two);
-        let width =
-            if multiple > LONGEST_ROW { channels } else { multiple * SHORTEST_ROW.div_ceil(multiple) };
+        let width = if multiple > LONGEST_ROW { channels } else { multiple };
         Self { channels, width, piece: width * PIECE.div_ceil(width) }
     }
 
@@ -61,6 +62,64 @@ impl Lanes {
     }
 }
 
+/// What is done to the elements of `B` neighbouring lanes. Every method must be `#[inline(always)]`.
+pub trait Lanewise {
+    /// What is kept in registers while going down the rows: coefficients, sums.
+    type State<const B: usize>;
+    /// The state of the lanes from `lane` on.
+    fn load<const B: usize>(&self, lane: usize) -> Self::State<B>;
+    /// Handles elements `at .. at + B`, which lie in those lanes.
+    fn step<const B: usize>(&mut self, state: &mut Self::State<B>, at: usize);
+    /// Takes the state back: sums are kept.
+    fn store<const B: usize>(&mut self, _lane: usize, _state: Self::State<B>) {}
+}
+
+/// Does `body` to each of `elements` elements once, in rows of `width` lanes, the last row perhaps short.
+#[inline(always)]
+pub fn walk<L: Lanewise>(elements: usize, width: usize, mut body: L) {
+    let mut start = 0;
+    while start < elements {
+        let end = elements.min(start + GROUP * width);
+        let mut lane = 0;
+        while lane + BLOCK <= width {
+            let mut at = start + lane;
+            let mut state = body.load::<BLOCK>(lane);
+            while at + BLOCK <= end {
+                body.step(&mut state, at);
+                at += width;
+            }
+            body.store(lane, state);
+            // A row that ends within this block.
+            for i in 0..end.saturating_sub(at) {
+                let mut state = body.load::<1>(lane + i);
+                body.step(&mut state, at + i);
+                body.store(lane + i, state);
+            }
+            lane += BLOCK;
+        }
+        for lane in lane..width {
+            let mut state = body.load::<1>(lane);
+            for at in (start + lane..end).step_by(width) {
+                body.step(&mut state, at);
+            }
+            body.store(lane, state);
+        }
+        start = end;
+    }
+}
+
+/// `B` values from position `at` on.
+#[inline(always)]
+pub fn block<T: Copy, const B: usize>(values: &[T], at: usize) -> &[T; B] {
+    values[at..at + B].first_chunk().expect("the slice has this length")
+}
+
+/// The same, to write.
+#[inline(always)]
+pub fn block_mut<T: Copy, const B: usize>(values: &mut [T], at: usize) -> &mut [T; B] {
+    values[at..at + B].first_chunk_mut().expect("the slice has this length")
+}
+
 /// Adds the rows of `x` up, lane by lane, into `sums`, whose length is the width of a row.
 pub struct AddRows<'a, E> {
     /// Rows, the last one perhaps short.
@@ -74,18 +133,29 @@ impl<E: Element> Kernel for AddRows<'_, E> {
 
     #[inline(always)]
     fn run(self) {
-        for row in self.x.chunks(self.sums.len()) {
-            let (sums, sums_rest) = self.sums[..row.len()].as_chunks_mut::<BLOCK>();
-            let (row, row_rest) = row.as_chunks::<BLOCK>();
-            for (sums, row) in sums.iter_mut().zip(row) {
-                for i in 0..BLOCK {
-                    sums[i] += row[i].widen();
-                }
-            }
-            for (sum, value) in sums_rest.iter_mut().zip(row_rest) {
-                *sum += value.widen();
-            }
+        walk(self.x.len(), self.sums.len(), self);
+    }
+}
+
+impl<E: Element> Lanewise for AddRows<'_, E> {
+    type State<const B: usize> = [f32; B];
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> [f32; B] {
+        *block(self.sums, lane)
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, sums: &mut [f32; B], at: usize) {
+        let x: &[E; B] = block(self.x, at);
+        for i in 0..B {
+            sums[i] += x[i].widen();
         }
+    }
+
+    #[inline(always)]
+    fn store<const B: usize>(&mut self, lane: usize, sums: [f32; B]) {
+        *block_mut(self.sums, lane) = sums;
     }
 }
 
@@ -120,7 +190,7 @@ mod tests {
             assert!(lanes.width.is_multiple_of(BLOCK) || lanes.width == channels, "{lanes:?}");
             assert!(lanes.piece >= PIECE && lanes.piece < PIECE + lanes.width);
         }
-        assert_eq!(Lanes::new(1).width, 256);
+        assert_eq!(Lanes::new(1).width, 64);
         assert_eq!(Lanes::new(17).width, 1_088);
         assert_eq!(Lanes::new(512).width, 512);
     }

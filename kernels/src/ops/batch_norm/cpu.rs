@@ -4,7 +4,7 @@
 use super::rows::{Apply, Elu, Function, Identity, Relu, SumGradients, WriteGradient};
 use super::{BatchNorm, Fused, SavedBatchNorm, Statistics};
 use crate::cpu::element::{Element, Store};
-use crate::cpu::lanes::Lanes;
+use crate::cpu::lanes::{Lanes, block};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Tensor};
 use half::bf16;
@@ -31,6 +31,14 @@ impl Affine {
     }
 }
 
+impl Affine {
+    /// Mean, scale and shift of `B` lanes from `lane` on.
+    #[inline(always)]
+    pub fn block<const B: usize>(&self, lane: usize) -> [[f32; B]; 3] {
+        [*block(&self.mean, lane), *block(&self.scale, lane), *block(&self.shift, lane)]
+    }
+}
+
 /// y, in the format of x.
 pub fn forward(cx: &Context, activation: Fused, saved: &SavedBatchNorm) -> Result<Tensor> {
     match saved.x.dtype() {
@@ -52,7 +60,7 @@ fn apply<E: Element, F: Function>(cx: &Context, saved: &SavedBatchNorm) -> Resul
     let affine = Affine::new(&lanes, saved);
     let mut y = Tensor::unspecified(saved.x.shape(), E::DTYPE)?;
     let (x, out) = (E::slice(&saved.x), E::slice_mut(&mut y)?);
-    let store = Store::of(out);
+    let store = Store::of(cx.isa, out);
     cx.pool.run_pieces(out, lanes.piece, |index, y| {
         cx.isa.launch(Apply::<E, F>::new(lanes.slice(x, index), y, &affine, store));
     });

@@ -9,7 +9,7 @@
 use crate::Context;
 use crate::cpu::Kernel;
 use crate::cpu::element::Element;
-use crate::cpu::lanes::{AddRows, BLOCK, Lanes};
+use crate::cpu::lanes::{AddRows, Lanes, Lanewise, block, block_mut, walk};
 
 /// Adds up x - shift and its square, lane by lane.
 struct AddDeviations<'a, E> {
@@ -24,25 +24,33 @@ impl<E: Element> Kernel for AddDeviations<'_, E> {
 
     #[inline(always)]
     fn run(self) {
-        for row in self.x.chunks(self.shift.len()) {
-            let n = row.len();
-            let (row, row_rest) = row.as_chunks::<BLOCK>();
-            let (shift, shift_rest) = self.shift[..n].as_chunks::<BLOCK>();
-            let (first, first_rest) = self.first[..n].as_chunks_mut::<BLOCK>();
-            let (second, second_rest) = self.second[..n].as_chunks_mut::<BLOCK>();
-            for (((row, shift), first), second) in row.iter().zip(shift).zip(first).zip(second) {
-                for i in 0..BLOCK {
-                    let deviation = row[i].widen() - shift[i];
-                    first[i] += deviation;
-                    second[i] += deviation * deviation;
-                }
-            }
-            for i in 0..row_rest.len() {
-                let deviation = row_rest[i].widen() - shift_rest[i];
-                first_rest[i] += deviation;
-                second_rest[i] += deviation * deviation;
-            }
+        walk(self.x.len(), self.shift.len(), self);
+    }
+}
+
+impl<E: Element> Lanewise for AddDeviations<'_, E> {
+    /// Shift and both sums.
+    type State<const B: usize> = [[f32; B]; 3];
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> [[f32; B]; 3] {
+        [*block(self.shift, lane), *block(self.first, lane), *block(self.second, lane)]
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, [shift, first, second]: &mut [[f32; B]; 3], at: usize) {
+        let x: &[E; B] = block(self.x, at);
+        for i in 0..B {
+            let deviation = x[i].widen() - shift[i];
+            first[i] += deviation;
+            second[i] += deviation * deviation;
         }
+    }
+
+    #[inline(always)]
+    fn store<const B: usize>(&mut self, lane: usize, [_, first, second]: [[f32; B]; 3]) {
+        *block_mut(self.first, lane) = first;
+        *block_mut(self.second, lane) = second;
     }
 }
 

@@ -1,8 +1,8 @@
-//! The inner loops: blocks of a row, then what is left of it.
+//! The inner loops, each over a block of lanes (see [`crate::cpu::lanes`]).
 
 use super::cpu::{Affine, Coefficients};
 use crate::cpu::element::{Element, Store};
-use crate::cpu::lanes::BLOCK;
+use crate::cpu::lanes::{Lanewise, block, block_mut, walk};
 use crate::cpu::{Kernel, math};
 use std::marker::PhantomData;
 
@@ -73,28 +73,28 @@ impl<E: Element, F: Function> Kernel for Apply<'_, E, F> {
 
     #[inline(always)]
     fn run(self) {
-        let width = self.affine.mean.len();
-        for (y, x) in self.y.chunks_mut(width).zip(self.x.chunks(width)) {
-            let n = x.len();
-            let (y, y_rest) = y.as_chunks_mut::<BLOCK>();
-            let (x, x_rest) = x.as_chunks::<BLOCK>();
-            let (mean, mean_rest) = self.affine.mean[..n].as_chunks::<BLOCK>();
-            let (scale, scale_rest) = self.affine.scale[..n].as_chunks::<BLOCK>();
-            let (shift, shift_rest) = self.affine.shift[..n].as_chunks::<BLOCK>();
-            for (block, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
-                let mut values = [E::narrow(0.0); BLOCK];
-                for i in 0..BLOCK {
-                    values[i] = E::narrow(F::value((x[i].widen() - mean[i]) * scale[i] + shift[i]));
-                }
-                self.store.block(y, values);
-            }
-            for i in 0..x_rest.len() {
-                let value = (x_rest[i].widen() - mean_rest[i]) * scale_rest[i] + shift_rest[i];
-                y_rest[i] = E::narrow(F::value(value));
-            }
+        let store = self.store;
+        walk(self.x.len(), self.affine.mean.len(), self);
+        store.finish();
+    }
+}
+
+impl<E: Element, F: Function> Lanewise for Apply<'_, E, F> {
+    type State<const B: usize> = [[f32; B]; 3];
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> [[f32; B]; 3] {
+        self.affine.block(lane)
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, [mean, scale, shift]: &mut [[f32; B]; 3], at: usize) {
+        let x: &[E; B] = block(self.x, at);
+        let mut values = [E::narrow(0.0); B];
+        for i in 0..B {
+            values[i] = E::narrow(F::value((x[i].widen() - mean[i]) * scale[i] + shift[i]));
         }
-        self.store.finish();
+        self.store.block(block_mut(self.y, at), values);
     }
 }
 
@@ -125,33 +125,35 @@ impl<E: Element, F: Function> Kernel for SumGradients<'_, E, F> {
 
     #[inline(always)]
     fn run(self) {
-        let width = self.affine.mean.len();
-        for (x, dy) in self.x.chunks(width).zip(self.dy.chunks(width)) {
-            let n = x.len();
-            let (x, x_rest) = x.as_chunks::<BLOCK>();
-            let (dy, dy_rest) = dy.as_chunks::<BLOCK>();
-            let (mean, mean_rest) = self.affine.mean[..n].as_chunks::<BLOCK>();
-            let (scale, scale_rest) = self.affine.scale[..n].as_chunks::<BLOCK>();
-            let (shift, shift_rest) = self.affine.shift[..n].as_chunks::<BLOCK>();
-            let (plain, plain_rest) = self.plain[..n].as_chunks_mut::<BLOCK>();
-            let (weighted, weighted_rest) = self.weighted[..n].as_chunks_mut::<BLOCK>();
-            for (block, (x, dy)) in x.iter().zip(dy).enumerate() {
-                let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
-                let (plain, weighted) = (&mut plain[block], &mut weighted[block]);
-                for i in 0..BLOCK {
-                    let deviation = x[i].widen() - mean[i];
-                    let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
-                    plain[i] += g;
-                    weighted[i] += g * deviation;
-                }
-            }
-            for i in 0..x_rest.len() {
-                let deviation = x_rest[i].widen() - mean_rest[i];
-                let g = F::gradient(dy_rest[i].widen(), deviation * scale_rest[i] + shift_rest[i]);
-                plain_rest[i] += g;
-                weighted_rest[i] += g * deviation;
-            }
+        walk(self.x.len(), self.affine.mean.len(), self);
+    }
+}
+
+impl<E: Element, F: Function> Lanewise for SumGradients<'_, E, F> {
+    /// The affine map and both sums.
+    type State<const B: usize> = ([[f32; B]; 3], [[f32; B]; 2]);
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> Self::State<B> {
+        (self.affine.block(lane), [*block(self.plain, lane), *block(self.weighted, lane)])
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, state: &mut Self::State<B>, at: usize) {
+        let ([mean, scale, shift], [plain, weighted]) = state;
+        let (x, dy): (&[E; B], &[E; B]) = (block(self.x, at), block(self.dy, at));
+        for i in 0..B {
+            let deviation = x[i].widen() - mean[i];
+            let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
+            plain[i] += g;
+            weighted[i] += g * deviation;
         }
+    }
+
+    #[inline(always)]
+    fn store<const B: usize>(&mut self, lane: usize, (_, [plain, weighted]): Self::State<B>) {
+        *block_mut(self.plain, lane) = plain;
+        *block_mut(self.weighted, lane) = weighted;
     }
 }
 
@@ -175,30 +177,28 @@ impl<E: Element, F: Function> Kernel for WriteGradient<'_, E, F> {
 
     #[inline(always)]
     fn run(self) {
-        let width = self.affine.mean.len();
-        for (dy, x) in self.dy.chunks_mut(width).zip(self.x.chunks(width)) {
-            let n = x.len();
-            let (dy, dy_rest) = dy.as_chunks_mut::<BLOCK>();
-            let (x, x_rest) = x.as_chunks::<BLOCK>();
-            let (mean, mean_rest) = self.affine.mean[..n].as_chunks::<BLOCK>();
-            let (scale, scale_rest) = self.affine.scale[..n].as_chunks::<BLOCK>();
-            let (shift, shift_rest) = self.affine.shift[..n].as_chunks::<BLOCK>();
-            let (slope, slope_rest) = self.coefficients.slope[..n].as_chunks::<BLOCK>();
-            let (offset, offset_rest) = self.coefficients.offset[..n].as_chunks::<BLOCK>();
-            for (block, (dy, x)) in dy.iter_mut().zip(x).enumerate() {
-                let (mean, scale, shift) = (&mean[block], &scale[block], &shift[block]);
-                let (slope, offset) = (&slope[block], &offset[block]);
-                for i in 0..BLOCK {
-                    let deviation = x[i].widen() - mean[i];
-                    let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
-                    dy[i] = E::narrow(scale[i] * g + slope[i] * deviation + offset[i]);
-                }
-            }
-            for i in 0..x_rest.len() {
-                let deviation = x_rest[i].widen() - mean_rest[i];
-                let g = F::gradient(dy_rest[i].widen(), deviation * scale_rest[i] + shift_rest[i]);
-                dy_rest[i] = E::narrow(scale_rest[i] * g + slope_rest[i] * deviation + offset_rest[i]);
-            }
+        walk(self.x.len(), self.affine.mean.len(), self);
+    }
+}
+
+impl<E: Element, F: Function> Lanewise for WriteGradient<'_, E, F> {
+    /// The affine map, slope and offset.
+    type State<const B: usize> = ([[f32; B]; 3], [[f32; B]; 2]);
+
+    #[inline(always)]
+    fn load<const B: usize>(&self, lane: usize) -> Self::State<B> {
+        let Coefficients { slope, offset } = self.coefficients;
+        (self.affine.block(lane), [*block(slope, lane), *block(offset, lane)])
+    }
+
+    #[inline(always)]
+    fn step<const B: usize>(&mut self, state: &mut Self::State<B>, at: usize) {
+        let ([mean, scale, shift], [slope, offset]) = state;
+        let (x, dy): (&[E; B], &mut [E; B]) = (block(self.x, at), block_mut(self.dy, at));
+        for i in 0..B {
+            let deviation = x[i].widen() - mean[i];
+            let g = F::gradient(dy[i].widen(), deviation * scale[i] + shift[i]);
+            dy[i] = E::narrow(scale[i] * g + slope[i] * deviation + offset[i]);
         }
     }
 }

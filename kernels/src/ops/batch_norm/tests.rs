@@ -121,6 +121,22 @@ fn moments_handed_in_give_what_the_batch_gives() {
 }
 
 #[test]
+fn what_is_stored_past_the_caches_is_the_same() {
+    let cx = Context::new(2);
+    let rows = 70_001;
+    let mut stream = Stream::new(0, 0, 0, Purpose::Cases);
+    let values: Vec<f32> = (0..rows * 64).map(|_| stream.uniform()).collect();
+    let [one, zero] = [1.0, 0.25].map(|v| Tensor::full([64], v).unwrap());
+    let forward = |values: &[f32]| {
+        let x = Tensor::from_slice([values.len() / 64, 64], values).unwrap();
+        let (y, _) = relu(Statistics::Running).forward(&cx, &[&x, &one, &zero, &zero, &one]).unwrap();
+        y.as_slice().to_vec()
+    };
+    let (upper, lower) = values.split_at(rows / 2 * 64);
+    assert_eq!(forward(&values), [forward(upper), forward(lower)].concat());
+}
+
+#[test]
 fn formats_that_differ_are_errors() {
     let cx = Context::new(1);
     let (x, gamma, beta) = inputs(DType::Bf16);

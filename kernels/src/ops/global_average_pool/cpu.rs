@@ -48,7 +48,7 @@ fn backward_in<E: Element>(cx: &Context, input: Shape, dy: &Tensor) -> Result<Te
     let lanes = Lanes::new(channels);
     let scale = 1.0 / (input[1] * input[2] * input[3]) as f32;
     let out = E::slice_mut(&mut dx)?;
-    let store = Store::of(out);
+    let store = Store::of(cx.isa, out);
     let sample = out.len() / input[0];
     for (dx, dy) in out.chunks_exact_mut(sample).zip(E::slice(dy).chunks_exact(channels)) {
         let row: Vec<E> = lanes.tile(|c| dy[c].widen() * scale).into_iter().map(E::narrow).collect();

@@ -9,7 +9,7 @@ use genesis_tensor::{DType, Shape, Tensor};
 use half::bf16;
 
 /// Channels handled together, then those left over in the smaller number, then one by one.
-const WIDE: usize = 32;
+const WIDE: usize = 64;
 const NARROW: usize = 8;
 
 /// A position within a window, as stored.
@@ -101,11 +101,9 @@ impl<E: Element, P: Position> Kernel for PoolRow<'_, E, P> {
         let outputs = self.y.chunks_mut(self.channels).zip(self.positions.chunks_mut(self.channels));
         for (w, (y, positions)) in outputs.enumerate() {
             let window = &self.x[w * self.stride..];
-            y.copy_from_slice(&window[..y.len()]);
-            positions.fill(P::new(0));
-            for (k, &offset) in self.offsets.iter().enumerate().skip(1) {
-                compare(y, positions, &window[offset..offset + y.len()], P::new(k));
-            }
+            let done = blocks::<E, P, WIDE>(window, self.offsets, 0, y, positions);
+            let done = blocks::<E, P, NARROW>(window, self.offsets, done, y, positions);
+            blocks::<E, P, 1>(window, self.offsets, done, y, positions);
         }
     }
 }
@@ -122,53 +120,52 @@ impl<E: Element, P: Position, const C: usize> Kernel for PoolFew<'_, E, P, C> {
         let (y, _) = self.0.y.as_chunks_mut::<C>();
         let (positions, _) = self.0.positions.as_chunks_mut::<C>();
         for (w, (y, positions)) in y.iter_mut().zip(positions).enumerate() {
-            let window = &self.0.x[w * self.0.stride..];
-            let mut best = [E::narrow(f32::NEG_INFINITY); C];
-            let mut position = [0u32; C];
-            for (k, &offset) in self.0.offsets.iter().enumerate() {
-                if let Some(x) = window[offset..].first_chunk::<C>() {
-                    compare_block(&mut best, &mut position, x, k as u32);
-                }
-            }
-            *y = best;
-            *positions = position.map(|k| P::new(k as usize));
+            winner(&self.0.x[w * self.0.stride..], self.0.offsets, y, positions);
         }
     }
 }
 
+/// Pools the channels from `first` on in blocks of `B`; returns the first channel that fills no block.
 #[inline(always)]
-fn compare<E: Element, P: Position>(y: &mut [E], positions: &mut [P], x: &[E], k: P) {
-    let (y, y_rest) = y.as_chunks_mut::<WIDE>();
-    let (positions, positions_rest) = positions.as_chunks_mut::<WIDE>();
-    let (x, x_rest) = x.as_chunks::<WIDE>();
-    for ((y, positions), x) in y.iter_mut().zip(positions).zip(x) {
-        compare_block(y, positions, x, k);
+fn blocks<E: Element, P: Position, const B: usize>(
+    window: &[E],
+    offsets: &[usize],
+    first: usize,
+    y: &mut [E],
+    positions: &mut [P],
+) -> usize {
+    let (y, _) = y[first..].as_chunks_mut::<B>();
+    let count = y.len();
+    let (positions, _) = positions[first..].as_chunks_mut::<B>();
+    for (block, (y, positions)) in y.iter_mut().zip(positions).enumerate() {
+        winner(&window[first + block * B..], offsets, y, positions);
     }
-    let (y, y_rest) = y_rest.as_chunks_mut::<NARROW>();
-    let (positions, positions_rest) = positions_rest.as_chunks_mut::<NARROW>();
-    let (x, x_rest) = x_rest.as_chunks::<NARROW>();
-    for ((y, positions), x) in y.iter_mut().zip(positions).zip(x) {
-        compare_block(y, positions, x, k);
-    }
-    for ((y, position), x) in y_rest.iter_mut().zip(positions_rest).zip(x_rest) {
-        compare_block(std::array::from_mut(y), std::array::from_mut(position), &[*x], k);
-    }
+    first + count * B
 }
 
+/// The largest of the voxels at `offsets`, for `B` channels, and which it was. All that is compared and
+/// chosen is 32 bits wide: with lanes of several widths the compiler falls back to single elements.
 #[inline(always)]
-fn compare_block<E: Element, P: Position, const B: usize>(
+fn winner<E: Element, P: Position, const B: usize>(
+    window: &[E],
+    offsets: &[usize],
     y: &mut [E; B],
     positions: &mut [P; B],
-    x: &[E; B],
-    k: P,
 ) {
-    // All read before anything is written, so that the compiler need not fear that slices overlap.
-    let (best, before) = (*y, *positions);
-    // True for a NaN too, whatever the best is.
-    let replaces: [bool; B] = std::array::from_fn(|i| {
-        let (x, best) = (x[i].widen(), best[i].widen());
-        x > best || x.is_nan()
-    });
-    *y = std::array::from_fn(|i| if replaces[i] { x[i] } else { best[i] });
-    *positions = std::array::from_fn(|i| if replaces[i] { k } else { before[i] });
+    let mut best = [f32::NEG_INFINITY; B];
+    let mut position = [0u32; B];
+    for (k, &offset) in offsets.iter().enumerate() {
+        let Some(x) = window[offset..].first_chunk::<B>() else { return };
+        for i in 0..B {
+            let value = x[i].widen();
+            // True for a NaN too, whatever the best is.
+            let replaces = (value > best[i]) | value.is_nan();
+            best[i] = if replaces { value } else { best[i] };
+            position[i] = if replaces { k as u32 } else { position[i] };
+        }
+    }
+    for i in 0..B {
+        y[i] = E::narrow(best[i]);
+        positions[i] = P::new(position[i] as usize);
+    }
 }

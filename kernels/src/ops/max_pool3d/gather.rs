@@ -39,7 +39,7 @@ fn backward_in<E: Element, P: Position>(
     // others are added up in f32, a row at a time.
     let apart = (0..3).all(|axis| op.kernel[axis] <= op.stride[axis]);
     let out = E::slice_mut(&mut dx)?;
-    let store = Store::of(out);
+    let store = Store::of(cx.isa, out);
     cx.pool.run_pieces(out, width * channels, |index, dx| {
         let (n, d, h) = (index / height / depth, index / height % depth, index % height);
         let mut sums = vec![0.0f32; if apart { 0 } else { dx.len() }];
@@ -62,7 +62,6 @@ fn backward_in<E: Element, P: Position>(
                         8 => cx.isa.launch(SetFew::<E, P, 8>(SetRow { row, dx, store })),
                         16 => cx.isa.launch(SetFew::<E, P, 16>(SetRow { row, dx, store })),
                         32 => cx.isa.launch(SetFew::<E, P, 32>(SetRow { row, dx, store })),
-                        64 => cx.isa.launch(SetFew::<E, P, 64>(SetRow { row, dx, store })),
                         _ => cx.isa.launch(SetRow { row, dx, store }),
                     }
                 } else {
@@ -125,8 +124,8 @@ impl<E: Element, P: Position> Kernel for SetRow<'_, E, P> {
     }
 }
 
-/// The same for a number of channels known when compiling: few channels, little work a voxel, so that
-/// counting blocks would take longer than the choices.
+/// The same for a few channels, whose number is known when compiling: there is so little work a voxel that
+/// counting blocks, or choosing how to store them, would take longer than the work.
 struct SetFew<'a, E, P, const C: usize>(SetRow<'a, E, P>);
 
 impl<E: Element, P: Position, const C: usize> Kernel for SetFew<'_, E, P, C> {
@@ -134,7 +133,7 @@ impl<E: Element, P: Position, const C: usize> Kernel for SetFew<'_, E, P, C> {
 
     #[inline(always)]
     fn run(self) {
-        let SetRow { row, dx, store } = self.0;
+        let SetRow { row, dx, .. } = self.0;
         let (dy, _) = row.dy.as_chunks::<C>();
         let (positions, _) = row.positions.as_chunks::<C>();
         let (dx, _) = dx.as_chunks_mut::<C>();
@@ -144,11 +143,11 @@ impl<E: Element, P: Position, const C: usize> Kernel for SetFew<'_, E, P, C> {
             dx[end..start].fill([E::narrow(0.0); C]);
             end = start + row.kernel;
             for (k, dx) in dx[start..end].iter_mut().enumerate() {
-                set_block(dx, dy, positions, P::new(row.first + k), store);
+                let wanted = P::new(row.first + k);
+                mask(dx, dy, positions, wanted);
             }
         }
         dx[end..].fill([E::narrow(0.0); C]);
-        store.finish();
     }
 }
 
@@ -171,6 +170,19 @@ fn set_where<E: Element, P: Position>(dx: &mut [E], dy: &[E], positions: &[P], w
     }
 }
 
+/// A function, so that the compiler knows its slices not to overlap, and loads them whole.
+#[inline(always)]
+fn mask<E: Element, P: Position, const B: usize>(
+    dx: &mut [E; B],
+    dy: &[E; B],
+    positions: &[P; B],
+    wanted: P,
+) {
+    for i in 0..B {
+        dx[i] = dy[i].masked(positions[i] == wanted);
+    }
+}
+
 #[inline(always)]
 fn set_block<E: Element, P: Position, const B: usize>(
     dx: &mut [E; B],
@@ -179,7 +191,9 @@ fn set_block<E: Element, P: Position, const B: usize>(
     wanted: P,
     store: Store,
 ) {
-    store.block(dx, std::array::from_fn(|i| dy[i].masked(positions[i] == wanted)));
+    let mut values = [E::narrow(0.0); B];
+    mask(&mut values, dy, positions, wanted);
+    store.block(dx, values);
 }
 
 /// Adds what a row of windows gives to the sums of a row of voxels.
