@@ -42,7 +42,9 @@ impl Tiles {
             base.wrapping_add(address.displacement as u64)
         };
         let stride = |address: Address| {
-            address.index.map_or(0, |(register, scale)| registers[register as usize].wrapping_mul(scale.into()))
+            address
+                .index
+                .map_or(0, |(register, scale)| registers[register as usize].wrapping_mul(scale.into()))
         };
         match instruction {
             Instruction::LoadConfiguration(address) => {

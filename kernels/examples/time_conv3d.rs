@@ -14,8 +14,8 @@ use genesis_kernels::cpu::peak_bf16::bf16_peak_flops;
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::conv3d::shapes::{GENESIS, Kind, Layer, parse};
 use genesis_kernels::{Context, Isa};
-use genesis_tensor::{DType, Tensor};
 use genesis_tensor::random::{Purpose, Stream};
+use genesis_tensor::{DType, Tensor};
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

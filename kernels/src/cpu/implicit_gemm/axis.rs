@@ -69,8 +69,7 @@ impl Axis {
         for line in &mut lines {
             let reads = |tap: &Tap, i: usize| (i * stride) as i64 + tap.shift;
             let count = line.count;
-            line.taps
-                .retain(|tap| (0..count).any(|i| (0..extent as i64).contains(&reads(tap, i))));
+            line.taps.retain(|tap| (0..count).any(|i| (0..extent as i64).contains(&reads(tap, i))));
         }
         Self { extent, stride, lines }
     }
@@ -208,7 +207,8 @@ mod tests {
                             let (section, offset) = window.find(*tap);
                             for i in positions.clone() {
                                 let reads = (i * axis.stride) as i64 + tap.shift;
-                                let wanted = (0..axis.extent as i64).contains(&reads).then_some(reads as usize);
+                                let wanted =
+                                    (0..axis.extent as i64).contains(&reads).then_some(reads as usize);
                                 let place = section * window.length + offset + i - positions.start;
                                 assert_eq!(window.coordinate(place), wanted);
                             }

@@ -51,7 +51,8 @@ pub(super) fn blocks(axes: &[Axis; 3], batch: usize, voxels: usize) -> Vec<Block
         for d in (0..depth).step_by(steps[0]) {
             for h in (0..height).step_by(steps[1]) {
                 for w in (0..width).step_by(steps[2]) {
-                    let ranges = [d..depth.min(d + steps[0]), h..height.min(h + steps[1]), w..width.min(w + steps[2])];
+                    let ranges =
+                        [d..depth.min(d + steps[0]), h..height.min(h + steps[1]), w..width.min(w + steps[2])];
                     blocks.push(Block { sample, ranges });
                 }
             }
