@@ -57,13 +57,13 @@ unsafe fn dot<const MR: usize, const NV: usize>(call: &Call) {
             let mut a = call.a.add(term.a);
             let mut b = call.b.add(term.b);
             for _ in 0..call.depth / 2 {
-                let mut columns: [__m512bh; NV] = [transmute(_mm512_setzero_si512()); NV];
+                let mut columns = [transmute::<__m512i, __m512bh>(_mm512_setzero_si512()); NV];
                 for v in 0..NV {
                     columns[v] = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.add(64 * v).cast()));
                 }
                 for m in 0..MR {
                     let pair = a.add(m * call.a_pitch).cast::<i32>().read_unaligned();
-                    let row: __m512bh = transmute(_mm512_set1_epi32(pair));
+                    let row = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair));
                     for v in 0..NV {
                         sums[m][v] = _mm512_dpbf16_ps(sums[m][v], row, columns[v]);
                     }

@@ -148,11 +148,16 @@ impl<T: Element> Voxels<'_, T, T> {
 
 /// An element of a packed operand and how voxels of either format are brought into it.
 pub(super) trait Packed: Element {
+    /// Values that are in this format already.
+    fn direct(values: Values<'_>) -> Option<&[Self]>;
     fn copy_f32(isa: Isa, voxels: Voxels<f32, Self>);
     fn copy_bf16(isa: Isa, voxels: Voxels<bf16, Self>);
 }
 
 impl Packed for f32 {
+    fn direct(values: Values<'_>) -> Option<&[Self]> {
+        if let Values::F32(values) = values { Some(values) } else { None }
+    }
     fn copy_f32(_: Isa, voxels: Voxels<f32, Self>) {
         voxels.copy();
     }
@@ -162,6 +167,9 @@ impl Packed for f32 {
 }
 
 impl Packed for bf16 {
+    fn direct(values: Values<'_>) -> Option<&[Self]> {
+        if let Values::Bf16(values) = values { Some(values) } else { None }
+    }
     fn copy_f32(isa: Isa, voxels: Voxels<f32, Self>) {
         isa.launch(voxels);
     }

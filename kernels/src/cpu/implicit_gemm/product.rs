@@ -175,17 +175,22 @@ impl Job<'_> {
         let sums = buffers.sums.get::<f32>(sums);
         for (number, segment) in segments.iter().enumerate() {
             let pitch = if unfolded { segment.channels } else { segment.depth };
+            let source = &product.sources[segment.source];
+            let direct = self.direct::<T>(block, source, segment);
             // A call may read rows beyond the last place, and pairs beyond the last channel.
             let packed = buffers.packed.get::<T>((layout.places() + kernel.rows) * pitch);
-            let source = &product.sources[segment.source];
-            let channels = Channels {
-                values: source.values,
-                all: source.channels,
-                first: segment.first,
-                count: segment.channels,
-            };
-            layout.pack(cx.isa, channels, pitch, packed);
-            let (a, pitch) = if unfolded {
+            if direct.is_none() {
+                let channels = Channels {
+                    values: source.values,
+                    all: source.channels,
+                    first: segment.first,
+                    count: segment.channels,
+                };
+                layout.pack(cx.isa, channels, pitch, packed);
+            }
+            let (a, pitch) = if let Some(voxels) = direct {
+                (voxels, pitch)
+            } else if unfolded {
                 let size = (block.positions() + kernel.rows) * segment.depth;
                 let rows = buffers.second.get::<T>(size);
                 let from = (&*packed, segment.channels);
@@ -248,6 +253,23 @@ impl Job<'_> {
                 }
             }
         }
+    }
+
+    /// The voxels of a block as they lie in the source, where every output voxel reads the one at its own
+    /// place, whole and in the format of packed operands, and a call's last rows lie inside the source.
+    fn direct<'s, T: Packed>(
+        &self,
+        block: &Block,
+        source: &Source<'s>,
+        segment: &Segment,
+    ) -> Option<&'s [T]> {
+        let range = &block.ranges[2];
+        let axes = &self.product.axes;
+        let own = axes.iter().all(Axis::is_identity) && axes[0].extent * axes[1].extent == 1;
+        let whole = segment.depth == source.channels && segment.channels == source.channels;
+        let inside = range.end + self.kernel.rows <= axes[2].extent;
+        let voxels = T::direct(source.values).filter(|_| own && whole && inside)?;
+        Some(&voxels[range.start * source.channels..])
     }
 
     /// The lines of the three axes, combined.

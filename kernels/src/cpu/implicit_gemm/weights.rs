@@ -231,11 +231,15 @@ impl<S: Element> Job<'_, S> {
         let range = |axis: usize| block.ranges[axis].clone();
         let [mut d, mut h, mut w] = [0, 1, 2].map(|axis| self.axes[axis].shared(range(axis)));
         let [_, rows, columns] = [0, 1, 2].map(|axis| range(axis).len());
+        let whole = (rows * columns).is_multiple_of(self.kernel.depth);
         let mode = if self.unfolded {
             Mode::Planes
+        } else if w.length == columns && whole {
+            // Taps read nothing beyond each other's ends: longer products at no cost.
+            Mode::Columns
         } else if columns.is_multiple_of(self.kernel.depth.max(8)) {
             Mode::Rows
-        } else if (rows * columns).is_multiple_of(self.kernel.depth) {
+        } else if whole {
             Mode::Columns
         } else {
             Mode::Planes

@@ -12,7 +12,9 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
                 Input::normal([outputs, features]),
                 Input::normal([outputs]),
             ];
-            Case::boxed(format!("{samples} x {features} to {outputs}"), Linear, inputs)
+            Case::new(format!("{samples} x {features} to {outputs}"), Linear, inputs)
         })
+        .flat_map(|case| [case.clone(), case.mixed(1)])
+        .map(|case| Box::new(case) as Box<dyn Runnable>)
         .collect()
 }

@@ -14,7 +14,7 @@ mod cases;
 mod cpu;
 mod reference;
 
-use crate::cpu::require_f32;
+use crate::cpu::convolution::activation_format;
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
@@ -56,7 +56,7 @@ impl Operation for Linear {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, [Tensor; 2])> {
         let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
-        require_f32(Self::NAME, inputs)?;
+        activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
         let y = cpu::forward(cx, inputs[0], inputs[1], inputs[2], output)?;
         Ok((y, [inputs[0].clone(), inputs[1].clone()]))
     }
@@ -68,6 +68,7 @@ impl Operation for Linear {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
+        activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
         Ok(vec![
             need[0].then(|| cpu::input_gradient(cx, &weight, &dy)).transpose()?,
             need[1].then(|| cpu::weight_gradient(cx, &x, &dy)).transpose()?,
