@@ -19,12 +19,13 @@ const PIECE: usize = 1 << 14;
 pub struct Var {
     tensor: Tensor,
     node: Option<usize>,
+    parameter: Option<ParameterId>,
 }
 
 impl Var {
     /// A value that needs no gradient.
     pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, node: None }
+        Self { tensor, node: None, parameter: None }
     }
 
     /// The value.
@@ -61,7 +62,13 @@ impl<O: Operation> Node for Recorded<O> {
 
 enum Entry {
     Leaf(ParameterId),
-    Operation { name: &'static str, inputs: Vec<Option<usize>>, node: Box<dyn Node>, cost: Cost },
+    Operation {
+        name: &'static str,
+        inputs: Vec<Option<usize>>,
+        node: Box<dyn Node>,
+        cost: Cost,
+        parameter: Option<ParameterId>,
+    },
 }
 
 /// One executed operation, for profiles.
@@ -69,6 +76,8 @@ enum Entry {
 pub struct Executed {
     /// The operation's name.
     pub name: &'static str,
+    /// The first parameter among its inputs: which layer this was.
+    pub parameter: Option<ParameterId>,
     /// The output's extents.
     pub output: Shape,
     /// True for the backward pass.
@@ -124,7 +133,7 @@ impl Tape {
             self.entries.push(Entry::Leaf(id));
             self.entries.len() - 1
         });
-        Var { tensor: value, node }
+        Var { tensor: value, node, parameter: Some(id) }
     }
 
     /// Runs an operation and records it if any input has a gradient.
@@ -153,18 +162,20 @@ impl Tape {
         inspect(&saved)?;
         let shapes: Vec<Shape> = inputs.iter().map(|var| var.shape()).collect();
         let cost = operation.cost(&shapes);
+        let parameter = inputs.iter().find_map(|var| var.parameter);
         if let Some(profile) = &mut self.profile {
             let saved_bytes = saved.tensors().iter().map(|tensor| tensor.size_in_bytes()).sum();
             let output = output.shape();
-            profile.push(Executed { name: O::NAME, output, backward: false, seconds, cost, saved_bytes });
+            let name = O::NAME;
+            profile.push(Executed { name, parameter, output, backward: false, seconds, cost, saved_bytes });
         }
         let inputs: Vec<Option<usize>> = inputs.iter().map(|var| var.node).collect();
         let node = (self.recording && inputs.iter().any(Option::is_some)).then(|| {
             let node = Box::new(Recorded { operation, saved });
-            self.entries.push(Entry::Operation { name: O::NAME, inputs, node, cost });
+            self.entries.push(Entry::Operation { name: O::NAME, inputs, node, cost, parameter });
             self.entries.len() - 1
         });
-        Ok(Var { tensor: output, node })
+        Ok(Var { tensor: output, node, parameter: None })
     }
 
     /// Walks the tape backwards from `output`, whose own gradient is `seed`, adds every parameter's
@@ -188,7 +199,7 @@ impl Tape {
             let Some(dy) = waiting.pop().flatten() else { continue };
             match entry {
                 Entry::Leaf(id) => gradients.add(cx, id, &dy)?,
-                Entry::Operation { name, inputs, node, cost } => {
+                Entry::Operation { name, inputs, node, cost, parameter } => {
                     let need: Vec<bool> = inputs.iter().map(Option::is_some).collect();
                     let output = dy.shape();
                     let start = Instant::now();
@@ -197,6 +208,7 @@ impl Tape {
                         let seconds = start.elapsed().as_secs_f64();
                         profile.push(Executed {
                             name,
+                            parameter,
                             output,
                             backward: true,
                             seconds,
@@ -287,8 +299,8 @@ mod tests {
         tape.backward(&cx, y, Tensor::full([4], 1.0).unwrap(), &mut gradients).unwrap();
         let profile = tape.take_profile();
         assert_eq!(
-            profile.iter().map(|e| (e.name, e.backward)).collect::<Vec<_>>(),
-            [("activation", false), ("activation", true)]
+            profile.iter().map(|e| (e.name, e.parameter, e.backward)).collect::<Vec<_>>(),
+            [("activation", Some(ParameterId(0)), false), ("activation", Some(ParameterId(0)), true)]
         );
     }
 }
