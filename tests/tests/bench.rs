@@ -1,6 +1,6 @@
 //! `genesis bench`: what it prints adds up. Nothing here depends on how fast the machine is.
 
-use genesis_tests::{fail, genesis, program, succeed};
+use genesis_tests::{fail, genesis, program, succeed, workspace};
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -151,6 +151,21 @@ fn wrong_usage_gets_one_line_and_code_2() {
     }
     let isa = Command::new(program()).arg("bench").env("GENESIS_ISA", "mmx").output().unwrap();
     assert_eq!(isa.status.code(), Some(2));
+}
+
+/// Each operation has a page with its maths, its tiling and a place for measured figures.
+#[test]
+fn every_operation_has_a_page() {
+    let pages = workspace().join("docs/kernels");
+    let index = std::fs::read_to_string(pages.join("README.md")).unwrap();
+    for operation in genesis_kernels::OPS {
+        let name = format!("{}.md", operation.name);
+        let page = std::fs::read_to_string(pages.join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for part in ["## Maths", "## Tiling", "## Threads", "<!-- figures:begin", "<!-- figures:end -->"] {
+            assert!(page.contains(part), "{name} lacks {part}");
+        }
+        assert!(index.contains(&name), "{name} is not in the list of pages");
+    }
 }
 
 /// Either every operation takes bf16, or the first that does not is named in one line.
