@@ -160,7 +160,8 @@ fn every_operation_has_a_page() {
     let index = std::fs::read_to_string(pages.join("README.md")).unwrap();
     for operation in genesis_kernels::OPS {
         let name = format!("{}.md", operation.name);
-        let page = std::fs::read_to_string(pages.join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let page =
+            std::fs::read_to_string(pages.join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         for part in ["## Maths", "## Tiling", "## Threads", "<!-- figures:begin", "<!-- figures:end -->"] {
             assert!(page.contains(part), "{name} lacks {part}");
         }

@@ -1,5 +1,8 @@
 //! Where labels go so that none covers another or a point.
 
+/// A point of pixels: across, down.
+pub type Pixel = (f64, f64);
+
 /// A rectangle of pixels: left, top, right, bottom.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rectangle {
@@ -15,7 +18,7 @@ pub struct Rectangle {
 
 impl Rectangle {
     /// A square around a point.
-    pub fn around((x, y): (f64, f64), radius: f64) -> Self {
+    pub fn around((x, y): Pixel, radius: f64) -> Self {
         Self { left: x - radius, top: y - radius, right: x + radius, bottom: y + radius }
     }
 
@@ -34,12 +37,12 @@ impl Rectangle {
     }
 
     /// The nearest point of the rectangle.
-    fn nearest(&self, (x, y): (f64, f64)) -> (f64, f64) {
+    fn nearest(&self, (x, y): Pixel) -> Pixel {
         (x.clamp(self.left, self.right), y.clamp(self.top, self.bottom))
     }
 
     /// Whether a line crosses the rectangle (Liang and Barsky, 1984).
-    fn is_crossed(&self, (x0, y0): (f64, f64), (x1, y1): (f64, f64)) -> bool {
+    fn is_crossed(&self, (x0, y0): Pixel, (x1, y1): Pixel) -> bool {
         let (mut enter, mut leave) = (0.0f64, 1.0f64);
         let sides = [
             (x0 - x1, x0 - self.left),
@@ -68,20 +71,20 @@ pub struct Place {
     /// Where the text goes.
     pub text: Rectangle,
     /// The point of the rectangle nearest to what is labelled.
-    pub end: (f64, f64),
+    pub end: Pixel,
 }
 
 /// Finds a place for a label of this size near one of `anchors`, inside `frame`, that covers none of
 /// `taken`, and whose line crosses none of `labels` and no line of `leaders`. Nearer places are tried
 /// first; `None` if there is none. Returns the anchor, too.
 pub fn place(
-    anchors: &[(f64, f64)],
-    (width, height): (f64, f64),
+    anchors: &[Pixel],
+    (width, height): Pixel,
     frame: &Rectangle,
     taken: &[Rectangle],
     labels: &[Place],
-    leaders: &[((f64, f64), (f64, f64))],
-) -> Option<((f64, f64), Place)> {
+    leaders: &[[Pixel; 2]],
+) -> Option<(Pixel, Place)> {
     const DISTANCES: [f64; 13] =
         [9.0, 16.0, 24.0, 34.0, 46.0, 60.0, 76.0, 95.0, 118.0, 145.0, 175.0, 210.0, 250.0];
     const ANGLES: usize = 24;
@@ -104,7 +107,7 @@ pub fn place(
                 && !labels.iter().any(|l| text.meets(&l.text) || l.text.is_crossed(anchor, end))
                 && !leaders
                     .iter()
-                    .any(|&(from, to)| text.is_crossed(from, to) || cross(anchor, end, from, to));
+                    .any(|&[from, to]| text.is_crossed(from, to) || cross(anchor, end, from, to));
             if free {
                 return Some((anchor, Place { text, end }));
             }
@@ -114,9 +117,8 @@ pub fn place(
 }
 
 /// Whether two lines cross.
-fn cross(a: (f64, f64), b: (f64, f64), c: (f64, f64), d: (f64, f64)) -> bool {
-    let side =
-        |p: (f64, f64), q: (f64, f64), r: (f64, f64)| (q.0 - p.0) * (r.1 - p.1) - (q.1 - p.1) * (r.0 - p.0);
+fn cross(a: Pixel, b: Pixel, c: Pixel, d: Pixel) -> bool {
+    let side = |p: Pixel, q: Pixel, r: Pixel| (q.0 - p.0) * (r.1 - p.1) - (q.1 - p.1) * (r.0 - p.0);
     side(a, b, c) * side(a, b, d) < 0.0 && side(c, d, a) * side(c, d, b) < 0.0
 }
 

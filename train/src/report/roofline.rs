@@ -11,7 +11,7 @@ use super::axis::Axis;
 use super::chart::{FAINT_INK, FRAME, GRID, INK, SeriesColour, UNIT, failed, font};
 use super::file::write_atomically;
 use super::picture::Picture;
-use super::placement::{Place, Rectangle, place};
+use super::placement::{Pixel, Place, Rectangle, place};
 use super::supersampled::Supersampled;
 use crate::error::{Error, Result};
 
@@ -223,30 +223,30 @@ impl Roofline {
         let unit = f64::from(UNIT);
         let pixel = |(x, y): (f64, f64)| ((x * unit) as i32, (y * unit) as i32);
         let mut labels: Vec<Place> = Vec::new();
-        let mut leaders = Vec::new();
+        let mut leaders: Vec<[Pixel; 2]> = Vec::new();
         for (name, gflops) in &self.ceilings {
             let y = position(1.0, *gflops).1 - 10.0;
             let left = frame.right - name.chars().count() as f64 * LETTER - 4.0;
             let text = Rectangle { left, top: y - 7.0, right: frame.right, bottom: y + 7.0 };
             labels.push(Place { text, end: (left, y) });
             // The line itself is in the way of other labels.
-            leaders.push((position(gflops / self.gigabytes_per_second, *gflops), (frame.right, y + 10.0)));
+            leaders.push([position(gflops / self.gigabytes_per_second, *gflops), (frame.right, y + 10.0)]);
             let style = font(13).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
             area.draw(&Text::new(name.clone(), pixel((left, y)), style)).map_err(failed)?;
         }
         let ridge = self.highest() / self.gigabytes_per_second;
         let low = (ridge * 1e-4, self.highest() * 1e-4);
-        leaders.push((position(low.0, low.1), position(ridge, self.highest())));
+        leaders.push([position(low.0, low.1), position(ridge, self.highest())]);
         let taken: Vec<Rectangle> = self
             .points()
             .map(|point| Rectangle::around(position(point.intensity, point.gflops), RADIUS + 1.0))
             .collect();
-        let mut groups: Vec<(&str, f64, Vec<(f64, f64)>)> = Vec::new();
+        let mut groups: Vec<(&str, f64, Vec<Pixel>)> = Vec::new();
         for group in self.groups.iter() {
-            let anchors: Vec<(f64, f64)> =
+            let anchors: Vec<Pixel> =
                 group.anchors().iter().map(|point| position(point.intensity, point.gflops)).collect();
             if let (true, [first, .., last]) = (group.is_vertical(), &anchors[..]) {
-                leaders.push((*first, *last));
+                leaders.push([*first, *last]);
             }
             groups.push((&group.label, group.seconds, anchors));
         }
@@ -267,7 +267,7 @@ impl Roofline {
             if (found.end.0 - anchor.0).hypot(found.end.1 - anchor.1) > 14.0 {
                 let line = vec![pixel(anchor), pixel(found.end)];
                 area.draw(&PathElement::new(line, FRAME.stroke_width(UNIT as u32))).map_err(failed)?;
-                leaders.push((anchor, found.end));
+                leaders.push([anchor, found.end]);
             }
             let at = (found.text.left, (found.text.top + found.text.bottom) / 2.0);
             let style = font(12).color(colour).pos(Pos::new(HPos::Left, VPos::Center));
