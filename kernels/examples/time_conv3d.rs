@@ -160,7 +160,7 @@ fn main() -> Result<()> {
         peak / 1e9
     );
     println!(
-        "{:13} {:>9} {:>11} | {:>9} {:>8} {:>5} | {:>9} {:>8} {:>5} | {:>9} {:>8} {:>5}",
+        "{:18} {:>9} {:>11} | {:>9} {:>8} {:>5} | {:>9} {:>8} {:>5} | {:>9} {:>8} {:>5}",
         "layer",
         "channels",
         "extents",
@@ -184,7 +184,7 @@ fn main() -> Result<()> {
         };
         let channels = layer.channels.iter().map(usize::to_string).collect::<Vec<_>>().join("+");
         let extents = layer.extents.map(|extent| extent.to_string()).join("x");
-        print!("{:13} {:>9} {extents:>11}", layer.name, format!("{channels}>{}", layer.outputs));
+        print!("{:18} {:>9} {extents:>11}", layer.name, format!("{channels}>{}", layer.outputs));
         for (seconds, total) in seconds.iter().zip(&mut total) {
             let rate = flops as f64 / seconds;
             print!(" | {:6.1} ms {:8.1} {:4.0}%", 1e3 * seconds, rate / 1e9, 100.0 * rate / peak);
@@ -193,7 +193,7 @@ fn main() -> Result<()> {
         println!();
         work += flops as f64;
     }
-    print!("{:35}", "all");
+    print!("{:40}", "all");
     for seconds in total {
         let rate = work / seconds;
         print!(" | {:6.0} ms {:8.1} {:4.0}%", 1e3 * seconds, rate / 1e9, 100.0 * rate / peak);

@@ -26,6 +26,19 @@ pub struct Cost {
     pub backward: Work,
 }
 
+/// One pass of an operation: what `genesis bench` times by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The output.
+    Forward,
+    /// The gradients of the activations alone.
+    InputGradient,
+    /// The gradients of the parameters alone.
+    WeightGradient,
+    /// Every gradient.
+    Backward,
+}
+
 /// What an operation keeps for its backward pass: visible, and countable in bytes.
 pub trait Saved: Send + 'static {
     /// The tensors kept (clones share memory with the originals).
@@ -96,6 +109,12 @@ pub trait Operation: Clone + Send + Sync + 'static {
 
     /// Arithmetic and memory traffic for inputs of these shapes.
     fn cost(&self, inputs: &[Shape]) -> Cost;
+
+    /// The algorithm that computes this direction for inputs like these, where an operation has
+    /// several ("direct", "winograd 4x4x4"); for benches.
+    fn path(&self, _cx: &Context, _inputs: &[&Tensor], _direction: Direction) -> Option<&'static str> {
+        None
+    }
 
     /// Computes the output. Reads each input once, writes every element of the output.
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Self::Saved)>;

@@ -166,9 +166,10 @@ fn small_commands_answer() {
     let report = json(&succeed(&["selftest", "activation", "--json"]));
     assert_eq!(report["failed"], 0);
     assert!(report["passed"].as_u64().unwrap() > 10);
-    for command in
-        ["demo", "phantom", "cubes", "deform", "pretrain", "restore", "convert", "inspect", "selftest"]
-    {
+    for command in [
+        "demo", "phantom", "cubes", "deform", "pretrain", "restore", "convert", "inspect", "selftest",
+        "bench",
+    ] {
         assert!(succeed(&[command, "--help"]).contains("Examples:"), "{command} --help has examples");
     }
 }

@@ -36,6 +36,24 @@ pub enum Error {
     Usage(String),
 }
 
+impl From<genesis_tensor::Error> for Error {
+    fn from(error: genesis_tensor::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+impl From<genesis_kernels::Error> for Error {
+    fn from(error: genesis_kernels::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+impl From<genesis_autograd::Error> for Error {
+    fn from(error: genesis_autograd::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -2,6 +2,7 @@
 //! the `genesis` program.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod commands;
 pub mod cubes;
 pub mod deform;

@@ -1,4 +1,4 @@
-//! The machine's ceiling, measured: fused multiply-adds in registers alone.
+//! The machine's ceilings, measured: multiply-adds in registers alone (f32, bf16), and a copy.
 
 use super::vector::{self, Vector};
 use crate::{Context, Isa};
@@ -32,11 +32,42 @@ pub fn peak_flops(isa: Isa) -> f64 {
     best
 }
 
+/// bf16 operations a second of one thread, products of bf16 pairs added to f32 sums: the best of a few
+/// short runs. `None` where the instruction set has no such instruction.
+pub fn bf16_peak_flops(isa: Isa) -> Option<f64> {
+    match isa {
+        // Every machine with AMX has `vdpbf16ps` too; a peak of the tile registers belongs in an arm of
+        // its own, before this one.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Amx => {
+            const STEPS: usize = 100_000;
+            let mut best = 0.0f64;
+            for _ in 0..20 {
+                let start = Instant::now();
+                // SAFETY: these instruction sets are only handed out where they are available.
+                let flops = unsafe { dot_products(black_box(STEPS)) };
+                best = best.max(flops as f64 / start.elapsed().as_secs_f64());
+            }
+            Some(best)
+        }
+        _ => None,
+    }
+}
+
 /// f32 GFLOP/s of all threads of a context together.
 pub fn f32_gflops(cx: &Context) -> f64 {
-    let threads = cx.pool.threads();
-    let mut each = vec![0.0; threads];
-    cx.pool.run_pieces(&mut each, 1, |_, flops| flops[0] = peak_flops(cx.isa));
+    together(cx, peak_flops)
+}
+
+/// bf16 GFLOP/s of all threads of a context together, or `None` as [`bf16_peak_flops`].
+pub fn bf16_gflops(cx: &Context) -> Option<f64> {
+    bf16_peak_flops(cx.isa).map(|_| together(cx, |isa| bf16_peak_flops(isa).unwrap_or(0.0)))
+}
+
+/// The sum over all threads, measured at the same time, in units of 1e9.
+fn together(cx: &Context, one: impl Fn(Isa) -> f64 + Sync) -> f64 {
+    let mut each = vec![0.0; cx.pool.threads()];
+    cx.pool.run_pieces(&mut each, 1, |_, flops| flops[0] = one(cx.isa));
     each.iter().sum::<f64>() / 1e9
 }
 
@@ -100,4 +131,40 @@ unsafe fn multiply_adds<V: Vector, const K: usize>(steps: usize) -> usize {
         }
     }
     2 * V::LANES * K * steps
+}
+
+/// # Safety
+/// The machine has AVX-512 F and BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn dot_products(steps: usize) -> usize {
+    use std::arch::x86_64::{__m512bh, _mm512_dpbf16_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
+    // SAFETY: both are 512 bits of plain data; a pair of bf16 (0.5, 0.5) is 0x3f00_3f00.
+    let factor: __m512bh =
+        unsafe { std::mem::transmute(_mm512_set1_ps(f32::from_bits(black_box(0x3f00_3f00)))) };
+    let mut sums = [_mm512_set1_ps(black_box(1.0)); WIDE];
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, factor, factor);
+        }
+    }
+    for sum in sums {
+        black_box(_mm512_reduce_add_ps(sum));
+    }
+    // 16 sums of two products each.
+    2 * 32 * WIDE * steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No speed is asserted, only that every ceiling this machine has is a number above 0.
+    #[test]
+    fn every_instruction_set_has_its_peaks() {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            assert!(peak_flops(isa) > 0.0, "{isa}");
+            assert_eq!(bf16_peak_flops(isa).is_some_and(|peak| peak > 0.0), isa >= Isa::Avx512Bf16, "{isa}");
+        }
+    }
 }

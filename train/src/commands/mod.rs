@@ -1,5 +1,6 @@
 //! The commands of the `genesis` program, one file each.
 
+pub mod bench;
 mod common;
 pub mod completions;
 pub mod convert;
@@ -48,6 +49,7 @@ enum Command {
     Convert(convert::ConvertArgs),
     Inspect(inspect::InspectArgs),
     Selftest(selftest::SelftestArgs),
+    Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -75,6 +77,7 @@ impl Cli {
             Command::Convert(args) => convert::run(args, common),
             Command::Inspect(args) => inspect::run(args, common),
             Command::Selftest(args) => selftest::run(args, common),
+            Command::Bench(args) => bench::run(args, common),
             Command::Devices(args) => devices::run(args, common),
             Command::Completions(args) => completions::run(args, common),
         }

@@ -12,15 +12,15 @@ use super::supersampled::Supersampled;
 use crate::error::{Error, Result};
 
 /// Drawing units a pixel: lines get a quarter of a pixel's precision in both formats.
-const UNIT: i32 = 4;
+pub(super) const UNIT: i32 = 4;
 const FONT_FAMILY: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const WIDTH: i32 = 960;
 const HEIGHT: i32 = 400;
 
-const INK: RGBColor = RGBColor(0x1f, 0x29, 0x33);
-const FAINT_INK: RGBColor = RGBColor(0x5b, 0x66, 0x75);
-const GRID: RGBColor = RGBColor(0xe6, 0xe9, 0xef);
-const FRAME: RGBColor = RGBColor(0xb8, 0xc0, 0xcc);
+pub(super) const INK: RGBColor = RGBColor(0x1f, 0x29, 0x33);
+pub(super) const FAINT_INK: RGBColor = RGBColor(0x5b, 0x66, 0x75);
+pub(super) const GRID: RGBColor = RGBColor(0xe6, 0xe9, 0xef);
+pub(super) const FRAME: RGBColor = RGBColor(0xb8, 0xc0, 0xcc);
 
 /// The colour of a series. The page's style sheet knows each and gives it a twin on dark ground.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum SeriesColour {
 }
 
 impl SeriesColour {
-    const fn rgb(self) -> RGBColor {
+    pub(super) const fn rgb(self) -> RGBColor {
         match self {
             Self::Blue => RGBColor(0x25, 0x63, 0xeb),
             Self::PaleBlue => RGBColor(0xbf, 0xd3, 0xf5),
@@ -202,11 +202,11 @@ impl Chart {
 }
 
 /// The charts' font, `size` pixels high as a browser counts.
-fn font(size: i32) -> FontDesc<'static> {
+pub(super) fn font(size: i32) -> FontDesc<'static> {
     // The SVG back end divides by 1.24.
     (FONT_FAMILY, f64::from(size * UNIT) * 1.24).into_font()
 }
 
-fn failed(cause: impl Display) -> Error {
+pub(super) fn failed(cause: impl Display) -> Error {
     Error::Work(format!("cannot draw a chart: {cause}"))
 }

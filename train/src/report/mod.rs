@@ -1,5 +1,5 @@
 //! What a run leaves for people to look at: pictures of cubes, loss curves, metrics as JSON lines,
-//! TensorBoard events, and the self-contained page of `genesis demo`.
+//! TensorBoard events, the self-contained page of `genesis demo`, and the roofline of `genesis bench`.
 //!
 //! ```text
 //! cubes, volumes ─ slice ─ montage ─┐
@@ -16,6 +16,8 @@ pub mod html;
 pub mod metrics;
 pub mod montage;
 pub mod picture;
+mod placement;
+pub mod roofline;
 pub mod slice;
 pub mod supersampled;
 pub mod tensorboard;

@@ -3,13 +3,23 @@
 use crate::cpu::convolution::weight_gradient as sum_weight_gradient;
 use crate::cpu::convolution::{Gather, Geometry, Source, WeightLayout, Weights};
 use crate::cpu::implicit_gemm::{self, Axis, Product, Values, ValuesMut};
-use crate::{Context, Result};
+use crate::{Context, Isa, Result};
 use genesis_tensor::{DType, Shape, Tensor};
 use std::ops::Range;
 
 /// `[batch, extents…, channels]`.
 fn activation(batch: usize, extents: [usize; 3], channels: usize) -> Shape {
     Shape::from([batch, extents[0], extents[1], extents[2], channels])
+}
+
+/// The name of the direct kernels, for benches.
+pub fn path(cx: &Context, format: DType) -> &'static str {
+    match (format, cx.isa) {
+        (DType::F32, _) => "direct f32",
+        (DType::Bf16, Isa::Amx) => "direct tiles",
+        (DType::Bf16, Isa::Avx512Bf16) => "direct bf16",
+        (DType::Bf16, _) => "direct, widened",
+    }
 }
 
 pub fn forward(

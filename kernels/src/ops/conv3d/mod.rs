@@ -14,7 +14,7 @@ mod tests;
 mod winograd;
 
 use crate::cpu::convolution::{Geometry, activation_format, channel_sums};
-use crate::op::{Cost, Entry, Operation, Work};
+use crate::op::{Cost, Direction, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{Shape, Tensor};
 
@@ -146,6 +146,20 @@ impl Operation for Conv3d {
             // Reads x, dy and the weight; writes dx and the weight's gradient.
             backward: Work { flops: 2 * flops, bytes: 4 * (2 * read + written + 2 * weights) },
         }
+    }
+
+    fn path(&self, cx: &Context, inputs: &[&Tensor], direction: Direction) -> Option<&'static str> {
+        let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
+        let (geometry, channels, outputs) = self.geometry(&shapes).ok()?;
+        let (all, format) = (channels.iter().sum(), inputs.first()?.dtype());
+        let plan = match direction {
+            // Each input's gradient is planned by itself; the first one speaks for them.
+            Direction::InputGradient => {
+                winograd::plan(cx, &geometry, geometry.image, [outputs, channels[0]], format)
+            }
+            _ => winograd::plan(cx, &geometry, geometry.result, [all, outputs], format),
+        };
+        Some(plan.map_or_else(|| cpu::path(cx, format), |plan| plan.name()))
     }
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {

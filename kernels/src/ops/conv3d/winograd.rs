@@ -62,6 +62,11 @@ fn activation(batch: usize, extents: [usize; 3], channels: usize) -> Shape {
 }
 
 impl Plan {
+    /// Its name in benches.
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
     fn reading_image(&self, geometry: &Geometry) -> Convolution {
         Convolution {
             batch: geometry.batch,

@@ -1,0 +1,85 @@
+//! What the machine can do at most, measured.
+
+use genesis_kernels::Context;
+use genesis_kernels::cpu::peak;
+use genesis_tensor::DType;
+use serde::Serialize;
+
+/// Ceilings of all threads together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ceilings {
+    /// Multiply-adds of f32 in registers, GFLOP/s.
+    pub f32_gflops: f64,
+    /// Multiply-adds of bf16 in registers, GFLOP/s, if the instruction set has any.
+    pub bf16_gflops: Option<f64>,
+    /// A copy of memory, read plus written, GB/s; not measured for whole steps, since its buffers would
+    /// count in the process's memory.
+    pub copy_gigabytes_per_second: Option<f64>,
+}
+
+impl Ceilings {
+    /// Measures the arithmetic alone, which takes no memory.
+    pub fn arithmetic(cx: &Context) -> Self {
+        Self {
+            f32_gflops: peak::f32_gflops(cx),
+            bf16_gflops: peak::bf16_gflops(cx),
+            copy_gigabytes_per_second: None,
+        }
+    }
+
+    /// Measures everything.
+    pub fn all(cx: &Context) -> Self {
+        Self { copy_gigabytes_per_second: Some(peak::copy_gigabytes_per_second(cx)), ..Self::arithmetic(cx) }
+    }
+
+    /// The better of two measurements, one before and one after the work: other programs only take away.
+    pub fn better(self, other: Self) -> Self {
+        let either = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            f32_gflops: self.f32_gflops.max(other.f32_gflops),
+            bf16_gflops: either(self.bf16_gflops, other.bf16_gflops),
+            copy_gigabytes_per_second: either(
+                self.copy_gigabytes_per_second,
+                other.copy_gigabytes_per_second,
+            ),
+        }
+    }
+
+    /// GFLOP/s of products of this format; f32's where there is no instruction for bf16.
+    pub fn gflops(&self, dtype: DType) -> f64 {
+        match dtype {
+            DType::Bf16 => self.bf16_gflops.unwrap_or(self.f32_gflops),
+            _ => self.f32_gflops,
+        }
+    }
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let bf16 = self.bf16_gflops.map_or("none".into(), |peak| format!("{peak:.0} GFLOP/s"));
+        let copy =
+            self.copy_gigabytes_per_second.map_or(String::new(), |copy| format!(", copy {copy:.1} GB/s"));
+        format!("f32 {:.0} GFLOP/s, bf16 {bf16}{copy}", self.f32_gflops)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_without_instructions_is_bound_by_f32() {
+        let mut ceilings = Ceilings { f32_gflops: 100.0, bf16_gflops: None, copy_gigabytes_per_second: None };
+        assert_eq!(ceilings.gflops(DType::Bf16), 100.0);
+        assert_eq!(ceilings.line(), "f32 100 GFLOP/s, bf16 none");
+        ceilings = ceilings.better(Ceilings {
+            f32_gflops: 90.0,
+            bf16_gflops: Some(400.0),
+            copy_gigabytes_per_second: Some(20.0),
+        });
+        assert_eq!((ceilings.gflops(DType::F32), ceilings.gflops(DType::Bf16)), (100.0, 400.0));
+        assert!(ceilings.line().ends_with("copy 20.0 GB/s"));
+    }
+}
