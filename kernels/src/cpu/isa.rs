@@ -46,9 +46,12 @@ impl Isa {
         }
     }
 
-    /// The best instruction set of this machine.
+    /// The best instruction set of this machine, or the one that `GENESIS_ISA` names if the machine has
+    /// it. (The program refuses a name that it does not know or have; see [`Isa::from_str`].)
     pub fn detect() -> Self {
-        Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Portable)
+        let named = std::env::var("GENESIS_ISA").ok().and_then(|name| name.parse().ok());
+        let best = || Self::ALL.into_iter().rev().find(|isa| isa.is_available());
+        named.or_else(best).unwrap_or(Self::Portable)
     }
 
     /// The instruction set whose f32 registers this one uses: what f32 kernels are chosen by.

@@ -110,8 +110,8 @@ impl Rig {
             drop(logits);
             return Ok(Sample { seconds, update: None, executed: tape.take_profile() });
         };
-        gradients.clear()?;
-        let mut tape = Tape::training().with_profile();
+        gradients.restart();
+        let mut tape = Tape::training().recomputing(true).with_profile();
         let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate)?;
         let target = Var::constant(self.target.clone());
         let loss = tape.apply(cx, Loss::SigmoidMse, &[&logits, &target])?;

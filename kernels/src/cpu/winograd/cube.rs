@@ -1,7 +1,7 @@
 //! A map along each axis of a cube of vectors: how every transform of the scheme is applied.
 
 use super::scheme::Along;
-use crate::cpu::vector::{Element, Vector};
+use crate::cpu::vector::{Vector, VectorElement};
 use std::mem::MaybeUninit;
 
 /// The most values a transformed cube has: F(4, 3)'s 6³.
@@ -91,7 +91,7 @@ pub(super) struct Voxels<'a, E> {
     pub count: usize,
 }
 
-impl<V: Vector, E: Element> Load<V> for Voxels<'_, E> {
+impl<V: Vector, E: VectorElement> Load<V> for Voxels<'_, E> {
     #[inline(always)]
     unsafe fn load(&self, index: usize) -> V {
         // SAFETY: the voxel's channels are valid; a prefetch reads nothing.

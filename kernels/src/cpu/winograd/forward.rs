@@ -8,7 +8,7 @@ use super::weights::{self, Transformed};
 use super::{Grid, Panels, Scratch, Source};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::Weights;
-use crate::cpu::vector::{Element, Vector};
+use crate::cpu::vector::{Vector, VectorElement};
 use crate::{Context, Result};
 use genesis_tensor::parallel::SendPointer;
 use std::marker::PhantomData;
@@ -30,7 +30,7 @@ pub(super) struct Forward<'a, E> {
     pub lanes: usize,
 }
 
-impl<E: Element> Forward<'_, E> {
+impl<E: VectorElement> Forward<'_, E> {
     /// Computes `output`, `[batch, extents…, outputs]`, every element of it.
     pub fn run<
         D: Scheme<M0, N0>,
@@ -52,7 +52,7 @@ impl<E: Element> Forward<'_, E> {
         if let Some(values) = self.bias {
             bias[..values.len()].copy_from_slice(values);
         }
-        let zeros = vec![E::ZERO; panels.most_padded()];
+        let zeros = vec![E::zeroed(); panels.most_padded()];
         let lanes = self.lanes;
         let words = if PAIRS { lanes / 2 } else { lanes };
         let cubes = [(N0 * N * N + 1) * words, (N0 * N * N + 1) * lanes];
@@ -123,7 +123,7 @@ struct Tile<'a, E, const M: usize> {
     count: usize,
 }
 
-impl<V: Vector, E: Element, const M: usize> Emit<V> for Tile<'_, E, M> {
+impl<V: Vector, E: VectorElement, const M: usize> Emit<V> for Tile<'_, E, M> {
     #[inline(always)]
     unsafe fn emit(&mut self, index: usize, value: V) {
         let at = [index / (M * M), index / M % M, index % M];
@@ -136,7 +136,7 @@ impl<V: Vector, E: Element, const M: usize> Emit<V> for Tile<'_, E, M> {
 }
 
 impl<
-    E: Element,
+    E: VectorElement,
     D: Scheme<M0, N0>,
     S: Scheme<M, N>,
     const M0: usize,
@@ -206,7 +206,7 @@ fn rows_of<V: Vector>() -> usize {
 }
 
 impl<
-    E: Element,
+    E: VectorElement,
     D: Scheme<M0, N0>,
     S: Scheme<M, N>,
     const M0: usize,

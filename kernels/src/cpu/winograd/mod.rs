@@ -22,7 +22,7 @@ mod weights;
 
 use crate::cpu::Isa;
 use crate::cpu::convolution::{WeightLayout, Weights};
-use crate::cpu::vector::Element;
+use crate::cpu::vector::VectorElement;
 use crate::{Context, Result};
 pub(crate) use grid::{Grid, Source};
 pub(crate) use plan::{Method, Size};
@@ -119,7 +119,7 @@ impl Convolution {
 
     /// Computes `[batch, output…, outputs]` from sources `[batch, input…, channels]`; `flip` mirrors the
     /// taps.
-    pub fn forward<E: Element>(
+    pub fn forward<E: VectorElement>(
         &self,
         cx: &Context,
         sources: &[Source<E>],
@@ -148,7 +148,7 @@ impl Convolution {
 
     /// Computes the gradient of the weights from sources `[batch, input…, channels]` and dy
     /// `[batch, output…, outputs]`.
-    pub fn weight_gradient<E: Element>(
+    pub fn weight_gradient<E: VectorElement>(
         &self,
         cx: &Context,
         sources: &[Source<E>],

@@ -23,50 +23,47 @@ struct Errors {
 }
 
 /// Errors of forward, input gradient and weight gradient for two inputs, relative to the definition.
-fn errors<E: Element>(
+fn errors<E: VectorElement>(
     cx: &Context,
     method: Method,
     extents: [usize; 3],
     padding: [[usize; 2]; 3],
     channels: [usize; 2],
     outputs: usize,
-    read: impl Fn(&Tensor) -> &[E],
-    write: impl Fn(&mut Tensor) -> &mut [E],
-    dtype: DType,
 ) -> Errors {
     let batch = 2;
     let conv = Conv3d { inputs: 2, padding, ..Conv3d::same(3) };
     let [d, h, w] = extents;
-    let x = [0, 1].map(|i| random([batch, d, h, w, channels[i]], i as u64).cast(dtype).unwrap());
+    let x = [0, 1].map(|i| random([batch, d, h, w, channels[i]], i as u64).cast(E::DTYPE).unwrap());
     let all = channels[0] + channels[1];
     let weight = random([outputs, all, 3, 3, 3], 3);
     let bias = random([outputs], 4);
     let shapes = [x[0].shape(), x[1].shape(), weight.shape(), bias.shape()];
     let shape = conv.infer(&shapes).unwrap();
-    let dy = random(shape, 5).cast(dtype).unwrap();
+    let dy = random(shape, 5).cast(E::DTYPE).unwrap();
     let [_, od, oh, ow, _] = shape.ndhwc().unwrap();
     let low = padding.map(|[low, _]| low as isize);
-    let sources = [0, 1].map(|i| Source { values: read(&x[i]), channels: channels[i] });
+    let sources = [0, 1].map(|i| Source { values: E::slice(&x[i]), channels: channels[i] });
     let forward = Convolution { batch, input: extents, output: [od, oh, ow], low, method };
 
     let arrays = [&x[0], &x[1], &weight, &bias].map(Array::from_tensor);
-    let mut y = Tensor::unspecified(shape, dtype).unwrap();
+    let mut y = Tensor::unspecified(shape, E::DTYPE).unwrap();
     let weights = Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
     let bias = Some(bias.as_slice());
-    forward.forward(cx, &sources, (weights, false), bias, outputs, write(&mut y)).unwrap();
+    forward.forward(cx, &sources, (weights, false), bias, outputs, E::slice_mut(&mut y).unwrap()).unwrap();
     let output = Array::from_tensor(&y).relative_error(&conv.reference(&arrays));
 
     let wanted = conv.reference_backward(&arrays, &Array::from_tensor(&dy));
     let backward =
         Convolution { input: forward.output, output: forward.input, low: low.map(|low| 2 - low), ..forward };
-    let gradient = Source { values: read(&dy), channels: outputs };
+    let gradient = Source { values: E::slice(&dy), channels: outputs };
     let mut input: f64 = 0.0;
     for i in 0..2 {
         let first = i * channels[0] * 27;
         let weights =
             Weights { values: &weight.as_slice()[first..], output_stride: 27, input_stride: all * 27 };
-        let mut dx = Tensor::unspecified(x[i].shape(), dtype).unwrap();
-        let result = write(&mut dx);
+        let mut dx = Tensor::unspecified(x[i].shape(), E::DTYPE).unwrap();
+        let result = E::slice_mut(&mut dx).unwrap();
         backward.forward(cx, &[gradient], (weights, true), None, channels[i], result).unwrap();
         input = input.max(Array::from_tensor(&dx).relative_error(wanted[i].as_ref().unwrap()));
     }
@@ -95,17 +92,7 @@ fn every_tiling_and_format_matches_the_definition() {
         let cx = Context::with_isa(2, isa);
         for (extents, padding, channels, outputs) in shapes {
             for method in Method::ALL {
-                let half = errors::<bf16>(
-                    &cx,
-                    method,
-                    extents,
-                    padding,
-                    channels,
-                    outputs,
-                    |t| t.as_bf16(),
-                    |t| t.as_bf16_mut().unwrap(),
-                    DType::Bf16,
-                );
+                let half = errors::<bf16>(&cx, method, extents, padding, channels, outputs);
                 // KERNELS.md allows 1e-2. On images that are mostly border F(4×2×2) comes to 1.05e-2: there
                 // the plan takes F(2×2×2).
                 let (bound, weights) = match method {
@@ -120,17 +107,7 @@ fn every_tiling_and_format_matches_the_definition() {
                 if method.pairs() {
                     continue;
                 }
-                let full = errors::<f32>(
-                    &cx,
-                    method,
-                    extents,
-                    padding,
-                    channels,
-                    outputs,
-                    |t| t.as_slice(),
-                    |t| t.as_mut_slice().unwrap(),
-                    DType::F32,
-                );
+                let full = errors::<f32>(&cx, method, extents, padding, channels, outputs);
                 // KERNELS.md allows 1e-4.
                 let bound = if method == Method::TwoF32 { 2e-6 } else { 1e-5 };
                 assert!(full.output < bound && full.input < bound && full.weight < bound, "{what}: {full:?}");

@@ -12,7 +12,7 @@ use super::scheme::Scheme;
 use super::{Chunk, Grid, Panels, STAGGER, Scratch, Source};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::WeightLayout;
-use crate::cpu::vector::{Element, Vector};
+use crate::cpu::vector::{Vector, VectorElement};
 use crate::{Context, Result};
 use genesis_tensor::parallel::SendPointer;
 use genesis_tensor::{DType, Tensor};
@@ -63,7 +63,7 @@ const PARTS: usize = 16;
 /// Fewer parts than this balance badly: then the threads share the work of every slab instead.
 const FEWEST_PARTS: usize = 4;
 
-impl<E: Element> WeightGradient<'_, E> {
+impl<E: VectorElement> WeightGradient<'_, E> {
     /// Writes the gradient of every weight, where `layout` says.
     pub fn run<
         D: Scheme<M0, N0>,
@@ -96,7 +96,7 @@ impl<E: Element> WeightGradient<'_, E> {
         let scratch = Scratch::new(if parts > 1 { cx.pool.threads() } else { 1 }, words)?;
         let mut sums = Tensor::unspecified([parts * points * plane], DType::F32)?;
         let at = SendPointer(sums.as_mut_slice()?.as_mut_ptr());
-        let zeros = vec![E::ZERO; panels.most_padded().max(area)];
+        let zeros = vec![E::zeroed(); panels.most_padded().max(area)];
         cx.pool.run(parts, |part| {
             scratch.with(|space| {
                 let slabs = Slabs::<E, D, S, M0, N0, M, N, PAIRS> {
@@ -152,7 +152,7 @@ struct Slabs<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, cons
 }
 
 impl<
-    E: Element,
+    E: VectorElement,
     D: Scheme<M0, N0>,
     S: Scheme<M, N>,
     const M0: usize,
@@ -230,7 +230,7 @@ struct TransformRun<
 }
 
 impl<
-    E: Element,
+    E: VectorElement,
     D: Scheme<M0, N0>,
     S: Scheme<M, N>,
     const M0: usize,
@@ -285,7 +285,7 @@ impl<
 }
 
 impl<
-    E: Element,
+    E: VectorElement,
     D: Scheme<M0, N0>,
     S: Scheme<M, N>,
     const M0: usize,

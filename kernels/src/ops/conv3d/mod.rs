@@ -180,7 +180,7 @@ impl Operation for Conv3d {
     fn backward(
         &self,
         cx: &Context,
-        saved: Vec<Tensor>,
+        mut saved: Vec<Tensor>,
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
@@ -195,7 +195,20 @@ impl Operation for Conv3d {
         if dy.shape() != wanted {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
-        let weight = &saved[self.inputs];
+        // The gradient of the weight first: the activations, which nothing else reads, then make room
+        // for their own gradients.
+        let weight_gradient = match need[self.inputs] {
+            true => {
+                let (all, activations) = (channels.iter().sum(), &saved[..self.inputs]);
+                Some(match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
+                    Some(plan) => plan.weight_gradient(cx, &geometry, activations, &dy)?,
+                    None => cpu::weight_gradient(cx, &geometry, activations, &channels, &dy, outputs)?,
+                })
+            }
+            false => None,
+        };
+        let weight = saved.swap_remove(self.inputs);
+        drop(saved);
         let mut gradients = Vec::new();
         let mut first = 0;
         for (input, &count) in channels.iter().enumerate() {
@@ -207,20 +220,11 @@ impl Operation for Conv3d {
             }
             let plan = winograd::plan(cx, &geometry, geometry.image, [outputs, count], format);
             gradients.push(Some(match plan {
-                Some(plan) => plan.input_gradient(cx, &geometry, &dy, weight, range)?,
-                None => cpu::input_gradient(cx, &geometry, &dy, outputs, weight, range)?,
+                Some(plan) => plan.input_gradient(cx, &geometry, &dy, &weight, range)?,
+                None => cpu::input_gradient(cx, &geometry, &dy, outputs, &weight, range)?,
             }));
         }
-        gradients.push(match need[self.inputs] {
-            true => {
-                let (all, activations) = (channels.iter().sum(), &saved[..self.inputs]);
-                Some(match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
-                    Some(plan) => plan.weight_gradient(cx, &geometry, activations, &dy)?,
-                    None => cpu::weight_gradient(cx, &geometry, activations, &channels, &dy, outputs)?,
-                })
-            }
-            false => None,
-        });
+        gradients.push(weight_gradient);
         if self.bias {
             let gradient = need[self.inputs + 1].then(|| channel_sums(cx, &dy, outputs));
             gradients.push(gradient.transpose()?);

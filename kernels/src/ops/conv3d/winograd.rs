@@ -1,7 +1,7 @@
 //! The convolutions that go through Winograd's transforms, and which.
 
 use crate::cpu::convolution::{Geometry, WeightLayout, Weights};
-use crate::cpu::vector::Element;
+use crate::cpu::vector::VectorElement;
 use crate::cpu::winograd::{Convolution, Method, Size, Source};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
@@ -28,32 +28,8 @@ pub fn plan(
     size.method(cx.isa, format == DType::Bf16).map(Plan)
 }
 
-/// Elements of a tensor in a known format.
-trait Format: Element {
-    fn read(tensor: &Tensor) -> &[Self];
-    fn write(tensor: &mut Tensor) -> Result<&mut [Self]>;
-}
-
-impl Format for f32 {
-    fn read(tensor: &Tensor) -> &[Self] {
-        tensor.as_slice()
-    }
-    fn write(tensor: &mut Tensor) -> Result<&mut [Self]> {
-        Ok(tensor.as_mut_slice()?)
-    }
-}
-
-impl Format for bf16 {
-    fn read(tensor: &Tensor) -> &[Self] {
-        tensor.as_bf16()
-    }
-    fn write(tensor: &mut Tensor) -> Result<&mut [Self]> {
-        Ok(tensor.as_bf16_mut()?)
-    }
-}
-
-fn source<E: Format>(tensor: &Tensor) -> Source<'_, E> {
-    Source { values: E::read(tensor), channels: tensor.shape().channels() }
+fn source<E: VectorElement>(tensor: &Tensor) -> Source<'_, E> {
+    Source { values: E::slice(tensor), channels: tensor.shape().channels() }
 }
 
 /// `[batch, extents…, channels]`.
@@ -102,7 +78,7 @@ impl Plan {
         }
     }
 
-    fn forward_in<E: Format>(
+    fn forward_in<E: VectorElement>(
         &self,
         cx: &Context,
         geometry: &Geometry,
@@ -115,7 +91,7 @@ impl Plan {
         let weights = Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
         let mut y =
             Tensor::unspecified(activation(geometry.batch, geometry.result, outputs), inputs[0].dtype())?;
-        let result = E::write(&mut y)?;
+        let result = E::slice_mut(&mut y)?;
         self.reading_image(geometry).forward(cx, &sources, (weights, false), bias, outputs, result)?;
         Ok(y)
     }
@@ -135,7 +111,7 @@ impl Plan {
         }
     }
 
-    fn input_gradient_in<E: Format>(
+    fn input_gradient_in<E: VectorElement>(
         &self,
         cx: &Context,
         geometry: &Geometry,
@@ -150,7 +126,7 @@ impl Plan {
         };
         let count = channels.len();
         let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.image, count), dy.dtype())?;
-        let result = E::write(&mut dx)?;
+        let result = E::slice_mut(&mut dx)?;
         let convolution = self.reading_result(geometry);
         convolution.forward(cx, &[source::<E>(dy)], (weights, true), None, count, result)?;
         Ok(dx)
@@ -170,7 +146,7 @@ impl Plan {
         }
     }
 
-    fn weight_gradient_in<E: Format>(
+    fn weight_gradient_in<E: VectorElement>(
         &self,
         cx: &Context,
         geometry: &Geometry,

@@ -160,9 +160,12 @@ impl Operation for ConvTranspose3d {
         if dy.shape() != wanted {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
+        // First, so that x can make room for its gradient.
+        let weight_gradient = need[1].then(|| cpu::weight_gradient(cx, &geometry, &x, &dy)).transpose()?;
+        drop(x);
         let mut gradients = vec![
             need[0].then(|| cpu::input_gradient(cx, &geometry, &dy, &weight)).transpose()?,
-            need[1].then(|| cpu::weight_gradient(cx, &geometry, &x, &dy)).transpose()?,
+            weight_gradient,
         ];
         if self.bias {
             let gradient = need[2].then(|| channel_sums(cx, &dy, outputs));
