@@ -71,24 +71,21 @@ impl Turned<bf16> for bf16 {
         if row.count > 0 && channels > 0 {
             assert!(row.from.len() >= (row.count - 1) * row.step + channels);
             assert!(to.len() >= (channels - 1) * pitch + row.count);
-            let (voxels, whole) = (row.count / 8 * 8, channels / 8 * 8);
-            for voxel in (0..voxels).step_by(8) {
+            let whole = channels / 8 * 8;
+            for voxel in (0..row.count).step_by(8) {
                 for channel in (0..whole).step_by(8) {
-                    // SAFETY: eight channels of eight voxels lie inside `from`, and as many voxels of as
-                    // many channels inside `to`, by the asserts; SSE2 is part of x86-64.
+                    // SAFETY: eight channels of up to eight voxels lie inside `from`, and as many voxels of
+                    // as many channels inside `to`, by the asserts; SSE2 is part of x86-64.
                     unsafe {
                         let from = row.from.as_ptr().add(voxel * row.step + channel);
-                        turn_eight(from, row.step, to.as_mut_ptr().add(channel * pitch + voxel), pitch);
+                        let to = to.as_mut_ptr().add(channel * pitch + voxel);
+                        turn_eight(from, row.step, (row.count - voxel).min(8), to, pitch);
                     }
                 }
             }
             if whole < channels {
                 let from = Row { from: &row.from[whole..], ..row };
                 turn_plain(from, channels - whole, &mut to[whole * pitch..], pitch);
-            }
-            if voxels < row.count && whole > 0 {
-                let from = Row { from: &row.from[voxels * row.step..], count: row.count - voxels, ..row };
-                turn_plain(from, whole, &mut to[voxels..], pitch);
             }
             return;
         }
@@ -114,17 +111,22 @@ impl Turned<bf16> for bf16 {
     }
 }
 
-/// Turns 8 × 8 values.
+/// Turns up to 8 rows of 8 values.
 ///
 /// # Safety
-/// Eight rows of eight values, `step` apart, are readable; eight of eight, `pitch` apart, writable.
+/// `rows` rows of eight values, `step` apart, are readable; eight of `rows`, `pitch` apart, writable.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn turn_eight(from: *const bf16, step: usize, to: *mut bf16, pitch: usize) {
+unsafe fn turn_eight(from: *const bf16, step: usize, rows: usize, to: *mut bf16, pitch: usize) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's contract; SSE2 is part of x86-64.
     unsafe {
-        let row: [__m128i; 8] = std::array::from_fn(|i| _mm_loadu_si128(from.add(i * step).cast()));
+        let mut row = [_mm_setzero_si128(); 8];
+        for i in 0..8 {
+            if i < rows {
+                row[i] = _mm_loadu_si128(from.add(i * step).cast());
+            }
+        }
         // Pairs of rows, then fours, then all eight, interleaved.
         let mut twos = [_mm_setzero_si128(); 8];
         for i in 0..4 {
@@ -142,8 +144,18 @@ unsafe fn turn_eight(from: *const bf16, step: usize, to: *mut bf16, pitch: usize
         for i in 0..4 {
             let (low, high) =
                 (_mm_unpacklo_epi64(fours[i], fours[i + 4]), _mm_unpackhi_epi64(fours[i], fours[i + 4]));
-            _mm_storeu_si128(to.add(2 * i * pitch).cast(), low);
-            _mm_storeu_si128(to.add((2 * i + 1) * pitch).cast(), high);
+            for (channel, values) in [(2 * i, low), (2 * i + 1, high)] {
+                let to = to.add(channel * pitch);
+                if rows == 8 {
+                    _mm_storeu_si128(to.cast(), values);
+                    continue;
+                }
+                let mut left = [half::bf16::ZERO; 8];
+                _mm_storeu_si128(left.as_mut_ptr().cast(), values);
+                for place in 0..rows {
+                    *to.add(place) = left[place];
+                }
+            }
         }
     }
 }

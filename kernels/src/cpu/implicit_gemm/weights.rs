@@ -180,15 +180,20 @@ fn run<S: Element, T: Turned<S>>(
                 }
                 sum
             };
-            // Channel by channel: then the lanes of all its taps stay in the L1 cache.
-            for c in c0..inputs.min(c0 + group) {
+            // A few channels at a time: then the lanes of all their taps stay in the L1 cache, and what
+            // is written to a row of weights is more than a cache line.
+            for first in (c0..inputs.min(c0 + group)).step_by(8) {
+                let few = first..inputs.min(c0 + group).min(first + 8);
                 for o in o0..outputs.min(o0 + kernel.lanes) {
-                    let start = layout.first + o * layout.output_stride + c * layout.input_stride;
-                    assert!(start + taps <= total);
-                    // SAFETY: inside the weights (asserted); each (o, c) belongs to one pair alone.
-                    let to = unsafe { std::slice::from_raw_parts_mut(out.get().add(start), taps) };
-                    for (to, row) in to.iter_mut().zip(&rows_of_taps) {
-                        *to = row.map_or(0.0, |row| sum[(row + c - c0) * kernel.lanes + o - o0]);
+                    for c in few.clone() {
+                        let start = layout.first + o * layout.output_stride + c * layout.input_stride;
+                        assert!(start + taps <= total);
+                        // SAFETY: inside the weights (asserted); each (o, c) belongs to one pair alone.
+                        let to = unsafe { std::slice::from_raw_parts_mut(out.get().add(start), taps) };
+                        let sum = &sum[(c - c0) * kernel.lanes + o - o0..];
+                        for (to, at) in to.iter_mut().zip(&rows_of_taps) {
+                            *to = at.map_or(0.0, |row| sum[row * kernel.lanes]);
+                        }
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Forward, input gradient and weight gradient in terms of the shared convolution kernels.
 
-use crate::cpu::convolution::{Geometry, WeightLayout, Weights};
+use crate::cpu::convolution::{self, Gather, Geometry, WeightLayout, Weights};
 use crate::cpu::implicit_gemm::weight_gradient as sum_weight_gradient;
 use crate::cpu::implicit_gemm::{Axis, Product, Source, Values, ValuesMut};
 use crate::{Context, Result};
@@ -39,13 +39,30 @@ pub fn input_gradient(cx: &Context, geometry: &Geometry, dy: &Tensor, weight: &T
     let (channels, outputs) = (weight.shape()[0], weight.shape()[1]);
     let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.result, channels), dy.dtype())?;
     let taps = geometry.taps();
+    let weights = Weights { values: weight.as_slice(), output_stride: outputs * taps, input_stride: taps };
+    if dy.dtype() == DType::F32 {
+        // Every voxel of dy is read once: gathering is a tenth faster than packing.
+        Gather {
+            batch: geometry.batch,
+            input: geometry.image,
+            output: geometry.result,
+            kernel: geometry.kernel,
+            classes: geometry.reading_image(),
+            sources: &[convolution::Source { values: dy.as_slice(), channels: outputs }],
+            weights,
+            bias: None,
+            output_channels: channels,
+        }
+        .run(cx, dx.as_mut_slice()?)?;
+        return Ok(dx);
+    }
     let product = Product {
         batch: geometry.batch,
         axes: Axis::reading_image(geometry),
         output: geometry.result,
         kernel: geometry.kernel,
         sources: &[Source { values: Values::of(dy), channels: outputs }],
-        weights: Weights { values: weight.as_slice(), output_stride: outputs * taps, input_stride: taps },
+        weights,
         bias: None,
         output_channels: channels,
     };
