@@ -7,6 +7,7 @@ Needs Python alone.
 """
 import argparse
 import json
+import os
 import subprocess
 from datetime import date
 from pathlib import Path
@@ -60,11 +61,15 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--shape", default="2x64x64x32")
     parser.add_argument("--roofline", help="draw the roofline, too")
+    parser.add_argument("--busy", action="store_true", help="measure although other programs run")
     arguments = parser.parse_args()
     names = arguments.names or sorted(path.stem for path in PAGES.glob("*.md") if path.stem != "README")
     options = ["--runs", str(arguments.runs), "--shape", arguments.shape]
     if arguments.roofline:
         options += ["--roofline", arguments.roofline]
+    load = os.getloadavg()[0]
+    if load > 0.5 and not arguments.busy:
+        raise SystemExit(f"error: the machine is busy (load {load:.1f}), figures would be too low; --busy measures all the same")
     report = measure(arguments.genesis, names, options)
     for name in names:
         command = f"python benches/figures.py {name}"

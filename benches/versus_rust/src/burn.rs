@@ -1,11 +1,13 @@
 //! burn: channels first, `[N, C, D, H, W]`.
 
 use crate::{Problem, Rival};
-use burn_backend::ops::{ConvOptions, FloatTensorOps, ModuleOps};
+use burn_backend::ops::ConvOptions;
 use burn_backend::{Backend, BackendTypes, TensorData};
 use std::time::Instant;
 
 pub type Flex = Burn<burn_flex::Flex>;
+// Deprecated in favour of flex, but what most programs on burn still run on.
+#[allow(deprecated)]
 pub type NdArray = Burn<burn_ndarray::NdArray>;
 
 pub struct Burn<B: Backend> {
@@ -51,7 +53,7 @@ impl<B: Backend> Rival for Burn<B> {
     fn result(&self) -> Vec<f32> {
         let Some(output) = self.output.clone() else { return Vec::new() };
         let data = futures_lite::future::block_on(B::float_into_data(output));
-        let values = data.ok().and_then(|data| data.into_vec::<f32>().ok()).unwrap_or_default();
+        let values = data.ok().and_then(|data| data.try_into_vec::<f32>().ok()).unwrap_or_default();
         swap(&values, self.extents)
     }
 }

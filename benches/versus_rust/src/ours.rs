@@ -1,10 +1,10 @@
 //! Genesis: channels last, two inputs read in place.
 
 use crate::{Problem, Result, Rival};
+use genesis_kernels::Context;
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::conv3d::Conv3d;
 use genesis_kernels::ops::conv3d::shapes::Kind;
-use genesis_kernels::Context;
 use genesis_tensor::Tensor;
 use std::time::Instant;
 
