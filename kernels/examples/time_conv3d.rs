@@ -9,8 +9,7 @@
 //! (Linux, a resolution of milliseconds). A share is of `threads` times the peak of
 //! one thread: that of bf16 products for `--precision bf16` where there are such, else that of f32.
 
-use genesis_kernels::cpu::peak::peak_flops;
-use genesis_kernels::cpu::peak_bf16::bf16_peak_flops;
+use genesis_kernels::cpu::peak::{bf16_peak_flops, peak_flops};
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::conv3d::shapes::{GENESIS, Kind, Layer, parse};
 use genesis_kernels::{Context, Isa};

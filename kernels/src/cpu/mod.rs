@@ -11,7 +11,7 @@ mod isa;
 pub mod lanes;
 pub mod math;
 pub mod peak;
-pub mod peak_bf16;
+mod peak_bf16;
 mod reduce;
 pub(crate) mod vector;
 pub(crate) mod winograd;

@@ -1,5 +1,6 @@
 //! The machine's ceilings, measured: multiply-adds in registers alone (f32, bf16), and a copy.
 
+pub use super::peak_bf16::bf16_peak_flops;
 use super::vector::{self, Vector};
 use crate::{Context, Isa};
 use std::hint::black_box;
@@ -30,28 +31,6 @@ pub fn peak_flops(isa: Isa) -> f64 {
         best = best.max(flops as f64 / start.elapsed().as_secs_f64());
     }
     best
-}
-
-/// bf16 operations a second of one thread, products of bf16 pairs added to f32 sums: the best of a few
-/// short runs. `None` where the instruction set has no such instruction.
-pub fn bf16_peak_flops(isa: Isa) -> Option<f64> {
-    match isa {
-        // Every machine with AMX has `vdpbf16ps` too; a peak of the tile registers belongs in an arm of
-        // its own, before this one.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 | Isa::Amx => {
-            const STEPS: usize = 100_000;
-            let mut best = 0.0f64;
-            for _ in 0..20 {
-                let start = Instant::now();
-                // SAFETY: these instruction sets are only handed out where they are available.
-                let flops = unsafe { dot_products(black_box(STEPS)) };
-                best = best.max(flops as f64 / start.elapsed().as_secs_f64());
-            }
-            Some(best)
-        }
-        _ => None,
-    }
 }
 
 /// f32 GFLOP/s of all threads of a context together.
@@ -131,28 +110,6 @@ unsafe fn multiply_adds<V: Vector, const K: usize>(steps: usize) -> usize {
         }
     }
     2 * V::LANES * K * steps
-}
-
-/// # Safety
-/// The machine has AVX-512 F and BF16.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn dot_products(steps: usize) -> usize {
-    use std::arch::x86_64::{__m512bh, _mm512_dpbf16_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
-    // SAFETY: both are 512 bits of plain data; a pair of bf16 (0.5, 0.5) is 0x3f00_3f00.
-    let factor: __m512bh =
-        unsafe { std::mem::transmute(_mm512_set1_ps(f32::from_bits(black_box(0x3f00_3f00)))) };
-    let mut sums = [_mm512_set1_ps(black_box(1.0)); WIDE];
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = _mm512_dpbf16_ps(*sum, factor, factor);
-        }
-    }
-    for sum in sums {
-        black_box(_mm512_reduce_add_ps(sum));
-    }
-    // 16 sums of two products each.
-    2 * 32 * WIDE * steps
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The machine's bf16 ceiling, measured: products of bf16 pairs in registers alone.
 
-use crate::{Context, Isa};
+use crate::Isa;
 use std::time::Instant;
 
 /// bf16 operations a second of one thread with f32 sums, a multiply-add counting 2: the best of a few
@@ -23,13 +23,6 @@ pub fn bf16_peak_flops(isa: Isa) -> Option<f64> {
         best = best.max(flops as f64 / start.elapsed().as_secs_f64());
     }
     Some(best)
-}
-
-/// bf16 GFLOP/s of all threads of a context together.
-pub fn bf16_gflops(cx: &Context) -> Option<f64> {
-    let mut each = vec![None; cx.pool.threads()];
-    cx.pool.run_pieces(&mut each, 1, |_, flops| flops[0] = bf16_peak_flops(cx.isa));
-    each.into_iter().sum::<Option<f64>>().map(|flops| flops / 1e9)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -35,7 +35,7 @@ impl Speed {
         let work = if executed.backward { executed.cost.backward } else { executed.cost.forward };
         let (flops, bytes) = (work.flops as f64, work.bytes as f64);
         let seconds = executed.seconds.max(1e-9);
-        let least = (flops / ceiling.flops_per_second).max(bytes / ceiling.bytes_per_second);
+        let least = (flops / ceiling.flops_per_second(executed.format)).max(bytes / ceiling.bytes_per_second);
         Self { gflops: flops / seconds / 1e9, gigabytes: bytes / seconds / 1e9, share: least / seconds }
     }
 }

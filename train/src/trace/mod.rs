@@ -19,6 +19,7 @@ use event::{Event, Speed};
 use file::TraceFile;
 use genesis_autograd::{Executed, Place};
 use genesis_kernels::{Context, cpu::peak};
+use genesis_tensor::DType;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -47,8 +48,20 @@ impl TraceRequest {
 /// The machine's measured ceilings.
 #[derive(Clone, Copy, Debug)]
 struct Ceiling {
-    flops_per_second: f64,
+    f32_flops_per_second: f64,
+    /// None without instructions on bf16.
+    bf16_flops_per_second: Option<f64>,
     bytes_per_second: f64,
+}
+
+impl Ceiling {
+    /// The ceiling of arithmetic on activations of a format.
+    fn flops_per_second(&self, format: DType) -> f64 {
+        match format {
+            DType::F32 => self.f32_flops_per_second,
+            DType::Bf16 => self.bf16_flops_per_second.unwrap_or(self.f32_flops_per_second),
+        }
+    }
 }
 
 /// A trace being written; does nothing if nothing was asked for.
@@ -74,12 +87,14 @@ impl Trace {
         }
         let file = request.file.as_deref().map(TraceFile::create).transpose()?;
         let ceiling = Ceiling {
-            flops_per_second: 1e9 * peak::f32_gflops(cx),
+            f32_flops_per_second: 1e9 * peak::f32_gflops(cx),
+            bf16_flops_per_second: peak::bf16_gflops(cx).map(|gflops| 1e9 * gflops),
             bytes_per_second: 1e9 * peak::copy_gigabytes_per_second(cx),
         };
         tracing::info!(
-            "trace: shares are of {:.0} GFLOP/s (f32 multiply-adds) and {:.1} GB/s (copy), measured now",
-            ceiling.flops_per_second / 1e9,
+            "trace: shares are of {:.0} GFLOP/s (f32 multiply-adds), {:.0} (bf16) and {:.1} GB/s (copy), measured now",
+            ceiling.flops_per_second(DType::F32) / 1e9,
+            ceiling.flops_per_second(DType::Bf16) / 1e9,
             ceiling.bytes_per_second / 1e9
         );
         let layer = |place: &Place| match place.name.rsplit_once('.') {
