@@ -68,7 +68,7 @@ const TRANSFORM_TWO: f64 = 20.0;
 const TRANSFORM_FOUR: f64 = 28.0;
 /// Transforming and reading a weight, in tiles it could have been multiplied with.
 const WEIGHT: f64 = 46.0;
-/// F(4, 3)'s sums leave the L2 cache when the inputs come in several chunks.
+/// F(4, 3)'s points are so many that its sums leave the L2 cache.
 const SPILLED: f64 = 1.8;
 /// What the direct kernels lose to their peak.
 const DIRECT: f64 = 1.1;
@@ -90,7 +90,7 @@ impl Size {
         let (transform, rate) = match method {
             Method::TwoF32 => (TRANSFORM_TWO, 1.0),
             Method::TwoBf16 | Method::FourTwoBf16 => (TRANSFORM_TWO, PAIRS),
-            Method::FourF32 => (TRANSFORM_FOUR, if self.inputs > 64 { SPILLED } else { 1.0 }),
+            Method::FourF32 => (TRANSFORM_FOUR, SPILLED),
         };
         let per_tile = products * rate + transform * (inputs + outputs);
         method.points() as f64 * (tiles * per_tile + WEIGHT * rate.min(1.0) * products)
@@ -165,8 +165,10 @@ pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usiz
 /// Input channels transformed together, and tiles of a slab, of a weight gradient: the transformed slab
 /// should stay near the core, the sums should not be read and written too often.
 pub(super) fn weight_gradient(method: Method, outputs: usize) -> (usize, usize) {
+    let many = outputs > 64;
     match method {
-        Method::TwoF32 | Method::TwoBf16 | Method::FourTwoBf16 => (64, if outputs > 64 { 96 } else { 64 }),
-        Method::FourF32 => (128, if outputs > 64 { 64 } else { 32 }),
+        Method::TwoF32 => (64, 96),
+        Method::FourF32 => (64, if many { 32 } else { 64 }),
+        Method::TwoBf16 | Method::FourTwoBf16 => (128, if many { 256 } else { 128 }),
     }
 }

@@ -20,9 +20,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Tiles that one task transforms, and that lie together in memory.
-const RUN: usize = 8;
+const RUN: usize = 16;
 /// Runs whose products are summed while their factors stay in the L1 cache.
-const PRODUCT_RUNS: usize = 16;
+const PRODUCT_RUNS: usize = 8;
 
 /// One weight gradient.
 pub(super) struct WeightGradient<'a, E> {
@@ -57,7 +57,7 @@ impl Layout {
 }
 
 /// Words that the sums of all parts may take.
-const MOST_SUMS: usize = 16 << 20;
+const MOST_SUMS: usize = 4 << 20;
 /// Parts wanted, so that many threads share them evenly.
 const PARTS: usize = 16;
 /// Fewer parts than this balance badly: then the threads share the work of every slab instead.
