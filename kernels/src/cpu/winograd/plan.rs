@@ -149,9 +149,10 @@ pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usiz
     let word = if method.pairs() { 2 } else { 4 };
     let large = method.points() * inputs * outputs * word > LARGE_WEIGHTS;
     let chunk = if method == Method::TwoF32 { 64 } else { 128 };
+    // Half of the L2 cache and no more: where it is backed by small pages, more collides in it.
     let wanted = match (large, outputs) {
         (true, _) => 4 * TILE_STEP,
-        (false, 128..) if method.pairs() => TILE_STEP,
+        (false, _) if method.pairs() => TILE_STEP,
         _ => 2 * TILE_STEP,
     };
     let ranges = tiles.div_ceil(wanted);

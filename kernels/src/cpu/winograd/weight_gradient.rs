@@ -57,7 +57,7 @@ impl Layout {
 }
 
 /// Words that the sums of all parts may take.
-const MOST_SUMS: usize = 4 << 20;
+const MOST_SUMS: usize = 20 << 20;
 /// Parts wanted, so that many threads share them evenly.
 const PARTS: usize = 16;
 /// Fewer parts than this balance badly: then the threads share the work of every slab instead.
