@@ -34,21 +34,27 @@ fn a_bf16_run_follows_the_f32_loss_curve() {
         let more = ["--width", "4", "--batch-size", "4", "--steps", "48", "--lr", "0.2"];
         let summary = pretrain(text(&file), &out, &[&more[..], &["--precision", precision]].concat());
         let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-        let records = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let valid = records.filter(|record| record["split"] == "valid");
-        let losses: Vec<f64> = valid.map(|record| record["loss"].as_f64().unwrap()).collect();
-        (summary, losses)
+        let losses = |split: &str| -> Vec<f64> {
+            let records = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            records.filter(|r| r["split"] == split).map(|r| r["loss"].as_f64().unwrap()).collect()
+        };
+        (summary, losses("train"), losses("valid"))
     };
-    let ((f32, f32_losses), (bf16, bf16_losses)) = (run("f32"), run("bf16"));
-    eprintln!("validation losses\nf32  {f32_losses:.5?}\nbf16 {bf16_losses:.5?}");
+    let ((f32, f32_train, f32_valid), (_, bf16_train, bf16_valid)) = (run("f32"), run("bf16"));
+    eprintln!("validation losses\nf32  {f32_valid:.5?}\nbf16 {bf16_valid:.5?}");
     // The network learns, or the comparison would show nothing.
-    let best = |summary: &Value| summary["best_valid_loss"].as_f64().unwrap();
-    assert!(best(&f32) < 0.8 * f32_losses[0], "{f32}");
-    // Two such runs part like any two that differ by rounding; their losses stay together.
-    assert!((best(&bf16) / best(&f32) - 1.0).abs() < 0.1, "{bf16} {f32}");
-    for (a, b) in f32_losses.iter().zip(&bf16_losses) {
-        assert!((a / b).ln().abs() < 0.3, "f32 {a}, bf16 {b}");
+    assert!(f32["best_valid_loss"].as_f64().unwrap() < 0.8 * f32_valid[0], "{f32}");
+    // Two such runs part in the end like any two that differ by rounding, and validation by running
+    // statistics jumps at this rate: single losses are compared while the runs are still together.
+    for (step, (a, b)) in f32_train.iter().zip(&bf16_train).enumerate().take(20) {
+        assert!((b / a - 1.0).abs() < 0.02, "step {step}: f32 {a}, bf16 {b}");
     }
+    for (epoch, (a, b)) in f32_valid.iter().zip(&bf16_valid).enumerate().take(5) {
+        assert!((b / a - 1.0).abs() < 0.02, "epoch {epoch}: f32 {a}, bf16 {b}");
+    }
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let (a, b) = (mean(&f32_train), mean(&bf16_train));
+    assert!((b / a - 1.0).abs() < 0.03, "mean of all steps: f32 {a}, bf16 {b}");
 
     // Checkpoints hold the same f32 tensors.
     let read = |precision: &str| read_checkpoint(at(precision).join("checkpoints/last.safetensors")).unwrap();
