@@ -98,7 +98,11 @@ pub fn name(executed: &[Executed], places: &[Place], element: usize, peak: f64) 
         layers.push(LayerTime {
             layer,
             operation: entry.name,
-            direction: if entry.backward { "backward" } else { "forward" },
+            direction: match (entry.backward, entry.recomputed) {
+                (true, _) => "backward",
+                (false, true) => "recompute",
+                (false, false) => "forward",
+            },
             output: entry.output.to_string(),
             seconds: entry.seconds,
             flops: work.flops,

@@ -235,6 +235,8 @@ mod tests {
         let count = |direction: &str| report.layers.iter().filter(|l| l.direction == direction).count();
         // 18 convolutions, 14 batch norms, 3 poolings, the loss.
         assert_eq!((count("forward"), count("backward"), count("update")), (36, 36, 1));
+        // The outputs of the batch norms are made again for those who read them in backward.
+        assert_eq!(count("recompute"), 14);
         assert_eq!(report.flops, report.layers.iter().map(|layer| layer.flops).sum::<u64>());
         let inside: f64 = report.layers.iter().map(|layer| layer.seconds).sum();
         assert!(inside <= report.seconds_per_step);
