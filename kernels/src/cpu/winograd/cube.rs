@@ -104,7 +104,7 @@ impl<V: Vector, E: VectorElement> Load<V> for Voxels<'_, E> {
 
 /// Asks for the cache line at an address; it need not be valid.
 #[inline(always)]
-fn prefetch<T>(at: *const T) {
+pub(super) fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults and changes nothing but the cache.
     unsafe {

@@ -26,12 +26,14 @@ pub(super) struct Forward<'a, E> {
     pub tiles: usize,
     /// Blocks of output channels a piece computes.
     pub blocks: usize,
+    /// Channels of each result; all but the last are whole vectors.
+    pub results: &'a [usize],
     /// Vector lanes of the instruction set.
     pub lanes: usize,
 }
 
 impl<E: VectorElement> Forward<'_, E> {
-    /// Computes `output`, `[batch, extents…, outputs]`, every element of it.
+    /// Computes `outputs`, each `[batch, extents…, its channels]`, every element of them.
     pub fn run<
         D: Scheme<M0, N0>,
         S: Scheme<M, N>,
@@ -43,7 +45,7 @@ impl<E: VectorElement> Forward<'_, E> {
     >(
         &self,
         cx: &Context,
-        output: &mut [E],
+        outputs: &mut [&mut [E]],
     ) -> Result<()> {
         let panels = &self.panels;
         let transformed =
@@ -56,7 +58,9 @@ impl<E: VectorElement> Forward<'_, E> {
         let lanes = self.lanes;
         let words = if PAIRS { lanes / 2 } else { lanes };
         let cubes = [(N0 * N * N + 1) * words, (N0 * N * N + 1) * lanes];
-        let vectors = [panels.most_padded() / lanes, self.blocks * panels.width / lanes];
+        // A single chunk stays transformed while the blocks use the space of the sums one after another.
+        let together = if panels.chunks.len() == 1 { 1 } else { self.blocks };
+        let vectors = [panels.most_padded() / lanes, together * panels.width / lanes];
         let input = self.tiles * vectors[0] * cubes[0];
         let scratch = Scratch::new(cx.pool.threads(), input + self.tiles * vectors[1] * cubes[1])?;
         let ranges: Vec<Range<usize>> = (0..self.grid.tiles())
@@ -65,7 +69,16 @@ impl<E: VectorElement> Forward<'_, E> {
             .collect();
         // Blocks of channels outermost: their weights then stay in the L3 cache.
         let groups = panels.blocks.div_ceil(self.blocks);
-        let out = SendPointer(output.as_mut_ptr());
+        let mut first = 0;
+        let outputs: Vec<Output<E>> = outputs
+            .iter_mut()
+            .zip(self.results)
+            .map(|(output, &channels)| {
+                first += channels;
+                let (pitch, at) = (self.grid.output_pitch(channels), SendPointer(output.as_mut_ptr()));
+                Output { at, channels, first: first - channels, pitch }
+            })
+            .collect();
         cx.pool.run(groups * ranges.len(), |task| {
             let (group, range) = (task / ranges.len(), &ranges[task % ranges.len()]);
             scratch.with(|space| {
@@ -76,17 +89,28 @@ impl<E: VectorElement> Forward<'_, E> {
                     zeros: &zeros,
                     tiles: range.clone(),
                     blocks: group * self.blocks..panels.blocks.min((group + 1) * self.blocks),
+                    together,
                     cubes,
                     vectors,
                     input: space,
                     sums: space.wrapping_add(input),
-                    output: out.get(),
+                    outputs: &outputs,
                     scheme: PhantomData,
                 });
             });
         });
         Ok(())
     }
+}
+
+/// One of the results, which together have all output channels.
+struct Output<E> {
+    at: SendPointer<E>,
+    channels: usize,
+    /// The first of them among all.
+    first: usize,
+    /// Elements from one voxel to the next along each axis.
+    pitch: [usize; 3],
 }
 
 /// A block of tiles for some blocks of output channels.
@@ -98,6 +122,8 @@ struct Piece<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, cons
     zeros: &'a [E],
     tiles: Range<usize>,
     blocks: Range<usize>,
+    /// Blocks whose sums are held at the same time.
+    together: usize,
     /// Words of a transformed cube of one vector of channels, of the input and of the sums. One vector
     /// more than it holds: the same point of all cubes must not fall into one set of the cache.
     cubes: [usize; 2],
@@ -108,7 +134,7 @@ struct Piece<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, cons
     input: *mut f32,
     /// The same.
     sums: *mut f32,
-    output: *mut E,
+    outputs: &'a [Output<E>],
     scheme: PhantomData<(D, S)>,
 }
 
@@ -151,51 +177,56 @@ impl<
         let panels = &self.job.panels;
         let words = if PAIRS { V::LANES / 2 } else { V::LANES };
         let [input_row, sums_row] = [0, 1].map(|side| self.vectors[side] * self.cubes[side]);
-        for (number, chunk) in panels.chunks.iter().enumerate() {
-            // SAFETY: `input` and `sums` have room for `tiles` tiles, rounded up to whole products;
-            // voxel pointers lie inside their source or `zeros`.
-            unsafe {
-                self.transform_input::<V>(chunk);
-                for point in 0..N0 * N * N {
-                    let weights =
-                        self.transformed.words.as_slice().as_ptr().add(point * self.transformed.plane);
-                    for (index, block) in self.blocks.clone().enumerate() {
-                        let vectors = weights.add((block * panels.depth + chunk.word) * panels.width);
-                        let vector = index * panels.width / V::LANES;
-                        for tile in (0..self.tiles.len()).step_by(rows_of::<V>()) {
-                            let product = Block {
-                                broadcast: self.input.add(tile * input_row + point * words),
-                                row: input_row,
-                                step: 1,
-                                group: self.cubes[0],
-                                groups: chunk.padded / V::LANES,
-                                vectors,
-                                vectors_step: panels.width,
-                                vectors_group: panels.width * words,
-                                sums: self
-                                    .sums
-                                    .add(tile * sums_row + vector * self.cubes[1] + point * V::LANES),
-                                sums_row,
-                                sums_vector: self.cubes[1],
-                                fresh: number == 0,
-                            };
-                            match (V::LANES, panels.width / V::LANES, PAIRS) {
-                                (16, 4, false) => product::multiply::<V, 6, 4, 16, PAIRS>(&product),
-                                (16, 4, true) => product::multiply::<V, 6, 4, 8, PAIRS>(&product),
-                                (16, _, false) => product::multiply::<V, 6, 2, 16, PAIRS>(&product),
-                                (16, _, true) => product::multiply::<V, 6, 2, 8, PAIRS>(&product),
-                                (8, _, false) => product::multiply::<V, 6, 2, 8, PAIRS>(&product),
-                                (8, _, true) => product::multiply::<V, 6, 2, 4, PAIRS>(&product),
-                                (_, _, false) => product::multiply::<V, 4, 2, 4, PAIRS>(&product),
-                                (_, _, true) => product::multiply::<V, 4, 2, 2, PAIRS>(&product),
+        for first in self.blocks.clone().step_by(self.together) {
+            let blocks = first..self.blocks.end.min(first + self.together);
+            for (number, chunk) in panels.chunks.iter().enumerate() {
+                // SAFETY: `input` and `sums` have room for `tiles` tiles, rounded up to whole products;
+                // voxel pointers lie inside their source or `zeros`.
+                unsafe {
+                    if panels.chunks.len() > 1 || first == self.blocks.start {
+                        self.transform_input::<V>(chunk);
+                    }
+                    for point in 0..N0 * N * N {
+                        let weights =
+                            self.transformed.words.as_slice().as_ptr().add(point * self.transformed.plane);
+                        for (index, block) in blocks.clone().enumerate() {
+                            let vectors = weights.add((block * panels.depth + chunk.word) * panels.width);
+                            let vector = index * panels.width / V::LANES;
+                            for tile in (0..self.tiles.len()).step_by(rows_of::<V>()) {
+                                let product = Block {
+                                    broadcast: self.input.add(tile * input_row + point * words),
+                                    row: input_row,
+                                    step: 1,
+                                    group: self.cubes[0],
+                                    groups: chunk.padded / V::LANES,
+                                    vectors,
+                                    vectors_step: panels.width,
+                                    vectors_group: panels.width * words,
+                                    sums: self
+                                        .sums
+                                        .add(tile * sums_row + vector * self.cubes[1] + point * V::LANES),
+                                    sums_row,
+                                    sums_vector: self.cubes[1],
+                                    fresh: number == 0,
+                                };
+                                match (V::LANES, panels.width / V::LANES, PAIRS) {
+                                    (16, 4, false) => product::multiply::<V, 6, 4, 16, PAIRS, false>(&product),
+                                    (16, 4, true) => product::multiply::<V, 6, 4, 8, PAIRS, false>(&product),
+                                    (16, _, false) => product::multiply::<V, 6, 2, 16, PAIRS, false>(&product),
+                                    (16, _, true) => product::multiply::<V, 6, 2, 8, PAIRS, false>(&product),
+                                    (8, _, false) => product::multiply::<V, 6, 2, 8, PAIRS, false>(&product),
+                                    (8, _, true) => product::multiply::<V, 6, 2, 4, PAIRS, false>(&product),
+                                    (_, _, false) => product::multiply::<V, 4, 2, 4, PAIRS, false>(&product),
+                                    (_, _, true) => product::multiply::<V, 4, 2, 2, PAIRS, false>(&product),
+                                }
                             }
                         }
                     }
                 }
             }
+            // SAFETY: as above, and this (tile, channel) belongs to this piece alone.
+            unsafe { self.transform_output::<V>(blocks) };
         }
-        // SAFETY: as above, and this (tile, channel) belongs to this piece alone.
-        unsafe { self.transform_output::<V>() };
     }
 }
 
@@ -251,24 +282,25 @@ impl<
     /// # Safety
     /// The machine has the instruction set of `V`; the products are complete.
     #[inline(always)]
-    unsafe fn transform_output<V: Vector>(&self) {
+    unsafe fn transform_output<V: Vector>(&self, blocks: Range<usize>) {
         let (grid, panels) = (&self.job.grid, &self.job.panels);
-        let first = self.blocks.start * panels.width;
-        let last = panels.outputs.min(self.blocks.end * panels.width);
-        let pitch = grid.output_pitch(panels.outputs);
+        let first = blocks.start * panels.width;
+        let last = panels.outputs.min(blocks.end * panels.width);
         for (position, tile) in self.tiles.clone().enumerate() {
             let (start, valid) = grid.output_tile::<M0, M>(tile);
             for channel in (first..last).step_by(V::LANES) {
+                let Some(output) = self.outputs.iter().rfind(|output| output.first <= channel) else { return };
+                let own = channel - output.first;
                 // SAFETY: the tile's first voxel lies inside the output.
                 unsafe {
                     let cube = position * self.vectors[1] + (channel - first) / V::LANES;
                     let at = self.sums.add(cube * self.cubes[1]);
                     let mut to = Tile::<E, M> {
-                        to: self.output.add(start * panels.outputs + channel),
-                        pitch,
+                        to: output.at.get().add(start * output.channels + own),
+                        pitch: output.pitch,
                         valid,
                         bias: &self.bias[channel..],
-                        count: last - channel,
+                        count: output.channels - own,
                     };
                     cube::apply::<V, D::Output, S::Output, N0, M0, N, M>(
                         &Planes { at, plane: V::LANES },

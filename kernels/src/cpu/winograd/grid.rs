@@ -75,12 +75,14 @@ impl Grid {
         }
     }
 
-    /// Points to the M0·M² output voxels of a tile, or to `zeros` where there is none.
+    /// Points to the M0·M² output voxels of a tile, from channel `first` on, or to `zeros` where there is
+    /// none.
     #[inline(always)]
     pub fn output_voxels<E, const M0: usize, const M: usize>(
         &self,
         tile: usize,
         source: &Source<E>,
+        first: usize,
         zeros: &[E],
         voxels: &mut [*const E; MOST],
     ) {
@@ -90,7 +92,7 @@ impl Grid {
             let exists = (0..3).all(|axis| at[axis] < valid[axis]);
             let [d, h, w] = self.output_pitch(source.channels);
             voxels[index] = if exists {
-                source.values[start * source.channels + at[0] * d + at[1] * h + at[2] * w..].as_ptr()
+                source.values[start * source.channels + at[0] * d + at[1] * h + at[2] * w + first..].as_ptr()
             } else {
                 zeros.as_ptr()
             };

@@ -117,18 +117,24 @@ impl Convolution {
         Grid { batch, input, output, low, tile: self.method.tile() }
     }
 
-    /// Computes `[batch, output…, outputs]` from sources `[batch, input…, channels]`; `flip` mirrors the
-    /// taps.
+    /// The convolution that takes the gradient of this one's output to that of its input.
+    fn transposed(&self) -> Self {
+        Self { input: self.output, output: self.input, low: self.low.map(|low| 2 - low), ..*self }
+    }
+
+    /// Computes the results `[batch, output…, channels]`, which together have all output channels, from
+    /// sources `[batch, input…, channels]`; `flip` mirrors the taps. The channels of all results but the
+    /// last are [whole vectors](Self::divisible).
     pub fn forward<E: VectorElement>(
         &self,
         cx: &Context,
         sources: &[Source<E>],
         (weights, flip): (Weights, bool),
         bias: Option<&[f32]>,
-        outputs: usize,
-        result: &mut [E],
+        results: &[usize],
+        values: &mut [&mut [E]],
     ) -> Result<()> {
-        let lanes = lanes(cx.isa);
+        let (lanes, outputs) = (lanes(cx.isa), results.iter().sum());
         let channels: Vec<usize> = sources.iter().map(|source| source.channels).collect();
         let all: usize = channels.iter().sum();
         let grid = self.grid();
@@ -137,13 +143,19 @@ impl Convolution {
             Panels::new(&channels, outputs, lanes, blocking.chunk, blocking.vectors, self.method.pairs());
         let blocks = blocking.blocks.min(panels.blocks);
         let tiles = blocking.tiles;
-        let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, lanes };
+        let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, results, lanes };
         match self.method {
-            Method::TwoF32 => job.run::<Two, Two, 2, 4, 2, 4, false>(cx, result),
-            Method::TwoBf16 => job.run::<Two, Two, 2, 4, 2, 4, true>(cx, result),
-            Method::FourTwoBf16 => job.run::<Four, Two, 4, 6, 2, 4, true>(cx, result),
-            Method::FourF32 => job.run::<Four, Four, 4, 6, 4, 6, false>(cx, result),
+            Method::TwoF32 => job.run::<Two, Two, 2, 4, 2, 4, false>(cx, values),
+            Method::TwoBf16 => job.run::<Two, Two, 2, 4, 2, 4, true>(cx, values),
+            Method::FourTwoBf16 => job.run::<Four, Two, 4, 6, 2, 4, true>(cx, values),
+            Method::FourF32 => job.run::<Four, Four, 4, 6, 4, 6, false>(cx, values),
         }
+    }
+
+    /// Whether results of these channels can be computed together.
+    pub fn divisible(isa: Isa, results: &[usize]) -> bool {
+        let all_but_last = &results[..results.len().saturating_sub(1)];
+        all_but_last.iter().all(|channels| channels.is_multiple_of(lanes(isa)))
     }
 
     /// Computes the gradient of the weights from sources `[batch, input…, channels]` and dy
@@ -160,8 +172,9 @@ impl Convolution {
         let channels: Vec<usize> = sources.iter().map(|source| source.channels).collect();
         let (chunk, slab) = plan::weight_gradient(self.method, gradient.channels);
         let panels = Panels::new(&channels, gradient.channels, lanes, chunk, 2, self.method.pairs());
-        let grid = self.grid();
-        let job = weight_gradient::WeightGradient { grid, sources, gradient, panels, lanes, slab };
+        let mirrored = channels.iter().sum::<usize>() > gradient.channels;
+        let grid = if mirrored { self.transposed() } else { *self }.grid();
+        let job = weight_gradient::WeightGradient { grid, sources, gradient, panels, lanes, slab, mirrored };
         match self.method {
             Method::TwoF32 => job.run::<Two, Two, 2, 4, 2, 4, false>(cx, layout, result),
             Method::TwoBf16 => job.run::<Two, Two, 2, 4, 2, 4, true>(cx, layout, result),

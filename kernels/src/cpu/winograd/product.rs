@@ -27,7 +27,8 @@ pub(super) struct Block {
     pub fresh: bool,
 }
 
-/// `sums[m][v] (+)= Σ broadcast[m][k] · vectors[k][v]`.
+/// `sums[m][v] (+)= Σ broadcast[m][k] · vectors[k][v]`; `FAR` where the sums come from beyond the L2 cache:
+/// they are then asked for first and added last.
 ///
 /// # Safety
 /// The machine has the instruction set of `V`; MR rows, all steps and NV vectors are valid.
@@ -38,6 +39,7 @@ pub(super) unsafe fn multiply<
     const NV: usize,
     const INNER: usize,
     const PAIRS: bool,
+    const FAR: bool,
 >(
     block: &Block,
 ) {
@@ -47,7 +49,12 @@ pub(super) unsafe fn multiply<
         if !block.fresh {
             for m in 0..MR {
                 for v in 0..NV {
-                    sums[m][v] = V::load(block.sums.add(m * block.sums_row + v * block.sums_vector));
+                    let held = block.sums.add(m * block.sums_row + v * block.sums_vector);
+                    if FAR {
+                        super::cube::prefetch(held);
+                    } else {
+                        sums[m][v] = V::load(held);
+                    }
                 }
             }
         }
@@ -77,6 +84,14 @@ pub(super) unsafe fn multiply<
                 rows[m] = rows[m].wrapping_add(block.group);
             }
             vectors = vectors.wrapping_add(block.vectors_group);
+        }
+        if FAR && !block.fresh {
+            for m in 0..MR {
+                for v in 0..NV {
+                    let held = V::load(block.sums.add(m * block.sums_row + v * block.sums_vector));
+                    sums[m][v] = held.add(sums[m][v]);
+                }
+            }
         }
         for m in 0..MR {
             for v in 0..NV {

@@ -50,7 +50,7 @@ fn errors<E: VectorElement>(
     let mut y = Tensor::unspecified(shape, E::DTYPE).unwrap();
     let weights = Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
     let bias = Some(bias.as_slice());
-    forward.forward(cx, &sources, (weights, false), bias, outputs, E::slice_mut(&mut y).unwrap()).unwrap();
+    forward.forward(cx, &sources, (weights, false), bias, &[outputs], &mut [E::slice_mut(&mut y).unwrap()]).unwrap();
     let output = Array::from_tensor(&y).relative_error(&conv.reference(&arrays));
 
     let wanted = conv.reference_backward(&arrays, &Array::from_tensor(&dy));
@@ -64,7 +64,7 @@ fn errors<E: VectorElement>(
             Weights { values: &weight.as_slice()[first..], output_stride: 27, input_stride: all * 27 };
         let mut dx = Tensor::unspecified(x[i].shape(), E::DTYPE).unwrap();
         let result = E::slice_mut(&mut dx).unwrap();
-        backward.forward(cx, &[gradient], (weights, true), None, channels[i], result).unwrap();
+        backward.forward(cx, &[gradient], (weights, true), None, &channels[i..=i], &mut [result]).unwrap();
         input = input.max(Array::from_tensor(&dx).relative_error(wanted[i].as_ref().unwrap()));
     }
 

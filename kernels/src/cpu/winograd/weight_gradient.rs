@@ -35,6 +35,10 @@ pub(super) struct WeightGradient<'a, E> {
     pub lanes: usize,
     /// Tiles of a slab, a multiple of [`RUN`].
     pub slab: usize,
+    /// Whether x plays the part of dy and the other way round, `grid` being that of the gradient of the
+    /// input. The overlapping tiles then are dy's: less to read and to transform where it has the fewer
+    /// channels. The taps come out mirrored.
+    pub mirrored: bool,
 }
 
 /// One operand, transformed: `[run][panel][point][tile of the run, or pair of them][width]`, in words from
@@ -128,6 +132,7 @@ impl<E: VectorElement> WeightGradient<'_, E> {
                     parts,
                 },
                 layout,
+                mirrored: self.mirrored,
                 out: out.get(),
                 total,
                 scheme: PhantomData,
@@ -251,12 +256,14 @@ impl<
         let mut voxels = [[self.zeros.as_ptr(); MOST]; RUN];
         for (place, voxels) in voxels.iter_mut().enumerate().take(self.end.saturating_sub(self.first)) {
             let tile = self.first + place;
-            match self.chunk {
-                Some(chunk) => {
-                    let source = &job.sources[chunk.source];
-                    job.grid.voxels::<E, N0, N>(tile, source, chunk.first, self.zeros, voxels);
-                }
-                None => job.grid.output_voxels::<E, M0, M>(tile, &job.gradient, self.zeros, voxels),
+            let (source, first) = match self.chunk {
+                Some(chunk) => (&job.sources[chunk.source], chunk.first),
+                None => (&job.gradient, 0),
+            };
+            if self.overlapping() {
+                job.grid.voxels::<E, N0, N>(tile, source, first, self.zeros, voxels);
+            } else {
+                job.grid.output_voxels::<E, M0, M>(tile, source, first, self.zeros, voxels);
             }
         }
         for channel in (0..padded).step_by(V::LANES) {
@@ -295,15 +302,21 @@ impl<
     const PAIRS: bool,
 > TransformRun<'_, E, D, S, M0, N0, M, N, PAIRS>
 {
+    /// Whether the operand is the one whose tiles overlap.
+    fn overlapping(&self) -> bool {
+        self.chunk.is_some() != self.job.mirrored
+    }
+
     /// # Safety
     /// As [`cube::apply`].
     #[inline(always)]
     unsafe fn transform<V: Vector>(&self, from: &Voxels<E>, to: &mut impl Emit<V>) {
         // SAFETY: the caller's contract.
         unsafe {
-            match self.chunk {
-                Some(_) => cube::apply::<V, D::Input, S::Input, N0, N0, N, N>(from, to),
-                None => cube::apply::<V, D::Gradient, S::Gradient, M0, N0, M, N>(from, to),
+            if self.overlapping() {
+                cube::apply::<V, D::Input, S::Input, N0, N0, N, N>(from, to)
+            } else {
+                cube::apply::<V, D::Gradient, S::Gradient, M0, N0, M, N>(from, to)
             }
         }
     }
@@ -350,10 +363,10 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
                             fresh: self.fresh && first == 0,
                         };
                         match (V::LANES, PAIRS) {
-                            (16, false) => product::multiply::<V, 8, 2, RUN, PAIRS>(&product),
-                            (16, true) => product::multiply::<V, 8, 2, { RUN / 2 }, PAIRS>(&product),
-                            (_, false) => product::multiply::<V, 4, 2, RUN, PAIRS>(&product),
-                            (_, true) => product::multiply::<V, 4, 2, { RUN / 2 }, PAIRS>(&product),
+                            (16, false) => product::multiply::<V, 8, 2, RUN, PAIRS, true>(&product),
+                            (16, true) => product::multiply::<V, 8, 2, { RUN / 2 }, PAIRS, true>(&product),
+                            (_, false) => product::multiply::<V, 4, 2, RUN, PAIRS, true>(&product),
+                            (_, true) => product::multiply::<V, 4, 2, { RUN / 2 }, PAIRS, true>(&product),
                         }
                     }
                 }
@@ -396,6 +409,7 @@ struct Finish<'a, D, S, const M0: usize, const N0: usize, const M: usize, const 
     row: usize,
     sums: PartSums,
     layout: WeightLayout,
+    mirrored: bool,
     out: *mut f32,
     total: usize,
     scheme: PhantomData<(D, S)>,
@@ -443,6 +457,7 @@ impl<D: Scheme<M0, N0>, S: Scheme<M, N>, const M0: usize, const N0: usize, const
                     let start = layout.first + output * layout.output_stride + channel * layout.input_stride;
                     assert!(start + 27 <= self.total);
                     for (tap, row) in lanes.iter().enumerate() {
+                        let tap = if self.mirrored { lanes.len() - 1 - tap } else { tap };
                         // SAFETY: inside the weights (asserted); this (output, channel) is this task's.
                         unsafe { *self.out.add(start + tap) = row[output - first] };
                     }

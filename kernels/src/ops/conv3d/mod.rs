@@ -153,9 +153,10 @@ impl Operation for Conv3d {
         let (geometry, channels, outputs) = self.geometry(&shapes).ok()?;
         let (all, format) = (channels.iter().sum(), inputs.first()?.dtype());
         let plan = match direction {
-            // Each input's gradient is planned by itself; the first one speaks for them.
+            // The first run of inputs whose gradients are computed together speaks for all of them.
             Direction::InputGradient => {
-                winograd::plan(cx, &geometry, geometry.image, [outputs, channels[0]], format)
+                let all = channels[..winograd::together(cx, &channels)].iter().sum();
+                winograd::plan(cx, &geometry, geometry.image, [outputs, all], format)
             }
             _ => winograd::plan(cx, &geometry, geometry.result, [all, outputs], format),
         };
@@ -210,19 +211,30 @@ impl Operation for Conv3d {
         let weight = saved.swap_remove(self.inputs);
         drop(saved);
         let mut gradients = Vec::new();
-        let mut first = 0;
-        for (input, &count) in channels.iter().enumerate() {
-            let range = first..first + count;
-            first += count;
+        let (mut first, mut input) = (0, 0);
+        while input < channels.len() {
             if !need[input] {
                 gradients.push(None);
+                (first, input) = (first + channels[input], input + 1);
                 continue;
             }
-            let plan = winograd::plan(cx, &geometry, geometry.image, [outputs, count], format);
-            gradients.push(Some(match plan {
-                Some(plan) => plan.input_gradient(cx, &geometry, &dy, &weight, range)?,
-                None => cpu::input_gradient(cx, &geometry, &dy, outputs, &weight, range)?,
-            }));
+            let wanted = need[input..self.inputs].iter().take_while(|&&need| need).count();
+            let run = winograd::together(cx, &channels[input..input + wanted]);
+            let group = &channels[input..input + run];
+            let all: usize = group.iter().sum();
+            match winograd::plan(cx, &geometry, geometry.image, [outputs, all], format) {
+                Some(plan) => {
+                    let found = plan.input_gradients(cx, &geometry, &dy, &weight, first, group)?;
+                    gradients.extend(found.into_iter().map(Some));
+                    (first, input) = (first + all, input + run);
+                }
+                None => {
+                    let range = first..first + channels[input];
+                    let found = cpu::input_gradient(cx, &geometry, &dy, outputs, &weight, range)?;
+                    gradients.push(Some(found));
+                    (first, input) = (first + channels[input], input + 1);
+                }
+            }
         }
         gradients.push(weight_gradient);
         if self.bias {

@@ -6,7 +6,6 @@ use crate::cpu::winograd::{Convolution, Method, Size, Source};
 use crate::{Context, Result};
 use genesis_tensor::{DType, Shape, Tensor};
 use half::bf16;
-use std::ops::Range;
 
 /// A convolution computed in the transformed domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +25,11 @@ pub fn plan(
     }
     let size = Size { batch: geometry.batch, output, inputs, outputs };
     size.method(cx.isa, format == DType::Bf16).map(Plan)
+}
+
+/// How many of these inputs' gradients, from the first on, to compute at once: dy then is transformed once.
+pub fn together(cx: &Context, channels: &[usize]) -> usize {
+    (1..=channels.len()).rfind(|&count| Convolution::divisible(cx.isa, &channels[..count])).unwrap_or(1)
 }
 
 fn source<E: VectorElement>(tensor: &Tensor) -> Source<'_, E> {
@@ -92,44 +96,50 @@ impl Plan {
         let mut y =
             Tensor::unspecified(activation(geometry.batch, geometry.result, outputs), inputs[0].dtype())?;
         let result = E::slice_mut(&mut y)?;
-        self.reading_image(geometry).forward(cx, &sources, (weights, false), bias, outputs, result)?;
+        let convolution = self.reading_image(geometry);
+        convolution.forward(cx, &sources, (weights, false), bias, &[outputs], &mut [result])?;
         Ok(y)
     }
 
-    /// The gradient of the input that holds `channels` of the concatenation.
-    pub fn input_gradient(
+    /// The gradients of inputs that are neighbours in the concatenation, with these channels from channel
+    /// `first` of all on; several only if they [can be computed together](together).
+    pub fn input_gradients(
         &self,
         cx: &Context,
         geometry: &Geometry,
         dy: &Tensor,
         weight: &Tensor,
-        channels: Range<usize>,
-    ) -> Result<Tensor> {
+        first: usize,
+        channels: &[usize],
+    ) -> Result<Vec<Tensor>> {
         match dy.dtype() {
-            DType::F32 => self.input_gradient_in::<f32>(cx, geometry, dy, weight, channels),
-            DType::Bf16 => self.input_gradient_in::<bf16>(cx, geometry, dy, weight, channels),
+            DType::F32 => self.input_gradients_in::<f32>(cx, geometry, dy, weight, first, channels),
+            DType::Bf16 => self.input_gradients_in::<bf16>(cx, geometry, dy, weight, first, channels),
         }
     }
 
-    fn input_gradient_in<E: VectorElement>(
+    fn input_gradients_in<E: VectorElement>(
         &self,
         cx: &Context,
         geometry: &Geometry,
         dy: &Tensor,
         weight: &Tensor,
-        channels: Range<usize>,
-    ) -> Result<Tensor> {
+        first: usize,
+        channels: &[usize],
+    ) -> Result<Vec<Tensor>> {
         let weights = Weights {
-            values: &weight.as_slice()[channels.start * 27..],
+            values: &weight.as_slice()[first * 27..],
             output_stride: 27,
             input_stride: weight.shape()[1] * 27,
         };
-        let count = channels.len();
-        let mut dx = Tensor::unspecified(activation(geometry.batch, geometry.image, count), dy.dtype())?;
-        let result = E::slice_mut(&mut dx)?;
+        let shapes = channels.iter().map(|&count| activation(geometry.batch, geometry.image, count));
+        let gradients = shapes.map(|shape| Tensor::unspecified(shape, dy.dtype()));
+        let mut gradients = gradients.collect::<std::result::Result<Vec<_>, _>>()?;
+        let values = gradients.iter_mut().map(E::slice_mut);
+        let mut values = values.collect::<std::result::Result<Vec<_>, _>>()?;
         let convolution = self.reading_result(geometry);
-        convolution.forward(cx, &[source::<E>(dy)], (weights, true), None, count, result)?;
-        Ok(dx)
+        convolution.forward(cx, &[source::<E>(dy)], (weights, true), None, channels, &mut values)?;
+        Ok(gradients)
     }
 
     /// The gradient of the weight.
