@@ -74,6 +74,38 @@ struct Taps<'a> {
     flip: bool,
 }
 
+/// Turns the taps of `count` outputs, `step` apart in `from`, into a row of outputs for each tap.
+#[inline(always)]
+fn turn(from: &[f32], step: usize, count: usize, lanes: &mut [[f32; 16]; TAPS]) {
+    let output = |lane: usize| &from[lane * step..lane * step + TAPS];
+    #[cfg(target_arch = "x86_64")]
+    let whole = count / 4 * 4;
+    #[cfg(not(target_arch = "x86_64"))]
+    let whole = 0;
+    #[cfg(target_arch = "x86_64")]
+    for lane in (0..whole).step_by(4) {
+        let rows = [0, 1, 2, 3].map(|i| output(lane + i).as_ptr());
+        // The last four taps overlap those before them: 27 is no multiple of 4.
+        for tap in [0, 4, 8, 12, 16, 20, TAPS - 4] {
+            // SAFETY: four taps from `tap` on lie inside each row, four lanes from `lane` on inside `lanes`;
+            // SSE is part of x86-64.
+            unsafe {
+                use std::arch::x86_64::*;
+                let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.add(tap)));
+                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                for (i, turned) in [a, b, c, d].into_iter().enumerate() {
+                    _mm_storeu_ps(lanes[tap + i][lane..lane + 4].as_mut_ptr(), turned);
+                }
+            }
+        }
+    }
+    for lane in whole..count {
+        for (row, &weight) in lanes.iter_mut().zip(output(lane)) {
+            row[lane] = weight;
+        }
+    }
+}
+
 impl<V: Vector> Load<V> for Taps<'_> {
     #[inline(always)]
     unsafe fn load(&self, index: usize) -> V {
@@ -105,14 +137,10 @@ impl<
                 let first = self.block * panels.width + vector * V::LANES;
                 let count = panels.outputs.saturating_sub(first).min(V::LANES);
                 for channel in 0..chunk.padded {
-                    for (lane, output) in (first..first + count).enumerate() {
-                        if channel < chunk.count {
-                            let from = output * weights.output_stride
-                                + (chunk.of_all + channel) * weights.input_stride;
-                            for (row, &weight) in lanes.iter_mut().zip(&weights.values[from..from + TAPS]) {
-                                row[lane] = weight;
-                            }
-                        }
+                    if channel < chunk.count {
+                        let from =
+                            first * weights.output_stride + (chunk.of_all + channel) * weights.input_stride;
+                        turn(&weights.values[from..], weights.output_stride, count, &mut lanes);
                     }
                     if channel >= chunk.count || count < V::LANES {
                         let kept = if channel < chunk.count { count } else { 0 };
