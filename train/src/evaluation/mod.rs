@@ -16,10 +16,10 @@
 //! | sensitivity | `None` | 0 | `None` |
 //! | precision | `None` | `None` | 0 |
 //! | Hausdorff, Hausdorff-95, average surface distance | `None` | `None` | `None` |
-//! | AUC, average precision (one class absent) | `None` | | |
 //!
 //! A perfect "nothing there" is a success and counts as one; a distance exists only between two
-//! surfaces. [`statistics::Summary`] says how many values were undefined beside every mean.
+//! surfaces. An AUC needs both classes, an average precision a positive case. [`statistics::Summary`]
+//! says beside every mean how many values were undefined.
 //!
 //! The numbers agree with MedPy, MONAI, SciPy and scikit-learn; `tests/oracle/record_metrics.py`
 //! records what those compute, and the tests here hold every metric to it within 1e-6.

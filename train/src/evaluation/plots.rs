@@ -1,9 +1,8 @@
-//! Curves and matrices as pictures.
+//! Curves and matrices as pictures. A [`Chart`] becomes a file by `chart.picture()?.write_png(path)`.
 
 use super::confusion::ConfusionMatrix;
 use super::detection::{FALSE_POSITIVE_RATES, Froc};
 use super::ranking::{Ranking, prevalence};
-use crate::error::Result;
 use crate::report::axis::Axis;
 use crate::report::chart::{Chart, Series, SeriesColour, SeriesShape};
 use crate::report::picture::{Colour, Picture, TextStyle};
@@ -130,14 +129,6 @@ fn mixed(share: f64) -> Colour {
     Colour(mix(pale.0, FULL.0), mix(pale.1, FULL.1), mix(pale.2, FULL.2))
 }
 
-/// A chart as a PNG file in memory.
-///
-/// # Errors
-/// [`Error::Work`](crate::Error::Work) if drawing fails.
-pub fn png(chart: &Chart) -> Result<Vec<u8>> {
-    chart.picture()?.to_png()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::detection::Mark;
@@ -162,7 +153,7 @@ mod tests {
         assert_eq!(curve.series[1].name, "nodules (AP 0.833)");
         assert_eq!(curve.series[1].points[0], (0.0, 1.0));
         assert!(curve.series[1].points.windows(2).all(|pair| pair[0].0 <= pair[1].0));
-        assert!(png(&curve).unwrap().starts_with(b"\x89PNG"));
+        assert!(curve.picture().unwrap().to_png().unwrap().starts_with(b"\x89PNG"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct SurfaceDistances {
 }
 
 impl SurfaceDistances {
-    /// The distances between two masks on one grid; `None` if either is empty. Time and memory (12
+    /// The distances between two masks on one grid; `None` if either is empty. Time and memory (10
     /// bytes a voxel) grow with the box around both masks, not with the volume.
     ///
     /// # Errors
