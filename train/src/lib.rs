@@ -8,6 +8,7 @@ pub mod cubes;
 pub mod deform;
 pub mod demo;
 pub mod error;
+pub mod evaluation;
 pub mod inference;
 pub mod phantom;
 pub mod precision;
