@@ -10,6 +10,7 @@ pub mod demo;
 pub mod devices;
 pub mod inspect;
 pub mod phantom;
+pub mod predict;
 pub mod pretrain;
 pub mod restore;
 pub mod selftest;
@@ -46,6 +47,7 @@ enum Command {
     Deform(deform::DeformArgs),
     Pretrain(pretrain::PretrainArgs),
     Restore(restore::RestoreArgs),
+    Predict(predict::PredictArgs),
     Convert(convert::ConvertArgs),
     Inspect(inspect::InspectArgs),
     Selftest(selftest::SelftestArgs),
@@ -74,6 +76,7 @@ impl Cli {
             Command::Deform(args) => deform::run(args, common),
             Command::Pretrain(args) => pretrain::run(args, common),
             Command::Restore(args) => restore::run(args, common),
+            Command::Predict(args) => predict::run(args, common),
             Command::Convert(args) => convert::run(args, common),
             Command::Inspect(args) => inspect::run(args, common),
             Command::Selftest(args) => selftest::run(args, common),

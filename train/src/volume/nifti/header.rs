@@ -167,6 +167,21 @@ impl Header {
         Ok(std::array::from_fn(|axis| self.dimensions.get(axis).map_or(1, |&n| n as u64)))
     }
 
+    /// The three sizes and the number of volumes of a 3D or 4D file.
+    ///
+    /// # Errors
+    /// As [`Header::size`], for 5D and up.
+    pub(super) fn size_and_volumes(&self) -> Result<([u64; 3], u64), String> {
+        match self.dimensions.get(3) {
+            Some(&volumes @ 2..) => {
+                let mut one = self.clone();
+                one.dimensions[3] = 1;
+                Ok((one.size()?, volumes as u64))
+            }
+            _ => Ok((self.size()?, 1)),
+        }
+    }
+
     /// The number format.
     ///
     /// # Errors
