@@ -56,6 +56,18 @@ pub fn read_volume(path: &Path) -> Result<Volume> {
     }
 }
 
+/// Reads every volume of a file as channels of one scan: NIfTI files of four or more dimensions hold
+/// several (the sequences of an MR examination), any other file one.
+///
+/// # Errors
+/// As [`read_volume`]; more than 64 volumes.
+pub fn read_channels(path: &Path) -> Result<Vec<Volume>> {
+    match kind(path) {
+        Some(Kind::Nifti | Kind::NiftiPair) => nifti::read_channels(path),
+        _ => Ok(vec![read_volume(path)?]),
+    }
+}
+
 /// Writes a volume in the format its name asks for (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.npy`; a
 /// `.npy` file is always `float32`).
 ///

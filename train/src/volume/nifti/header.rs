@@ -167,6 +167,23 @@ impl Header {
         Ok(std::array::from_fn(|axis| self.dimensions.get(axis).map_or(1, |&n| n as u64)))
     }
 
+    /// The three sizes, and the number of volumes in all further dimensions.
+    ///
+    /// # Errors
+    /// If a size is negative, or there are more than 64 volumes.
+    pub(super) fn size_and_channels(&self) -> Result<([u64; 3], u64), String> {
+        if let Some(&bad) = self.dimensions.iter().find(|&&n| n < 1) {
+            return Err(format!("the header gives a size of {bad}"));
+        }
+        let further = self.dimensions.iter().skip(3);
+        let channels = further.fold(1u64, |product, &n| product.saturating_mul(n as u64));
+        if channels > 64 {
+            return Err(format!("holds {channels} volumes, at most 64 are read as channels"));
+        }
+        let size = std::array::from_fn(|axis| self.dimensions.get(axis).map_or(1, |&n| n as u64));
+        Ok((size, channels))
+    }
+
     /// The number format.
     ///
     /// # Errors

@@ -10,5 +10,5 @@ mod read;
 mod tests;
 mod write;
 
-pub(super) use read::{companion, read};
+pub(super) use read::{companion, read, read_channels};
 pub use write::write_nifti;

@@ -14,15 +14,33 @@ use crate::volume::{Format, Source, Volume, affine};
 /// # Errors
 /// If the file is damaged, truncated, or holds something other than one real-valued volume.
 pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
+    let mut volumes = read_several(path, false)?;
+    volumes.pop().ok_or_else(|| Error::file(path, "holds no volume"))
+}
+
+/// Reads every volume of a file of four or more dimensions, such as the sequences of an MR examination;
+/// they share grid and header.
+///
+/// # Errors
+/// As [`read`], but for the number of volumes, which is limited to 64.
+pub(in crate::volume) fn read_channels(path: &Path) -> Result<Vec<Volume>> {
+    read_several(path, true)
+}
+
+fn read_several(path: &Path, several: bool) -> Result<Vec<Volume>> {
     let header_path = companion(path, "img", "hdr").unwrap_or_else(|| path.to_path_buf());
     let mut input = Input::open(&header_path)?;
     let header = parse(&header_path, &mut input)?;
     let fail = |cause: String| Error::file(path, cause);
-    let size = header.size().map_err(fail)?;
+    let (size, channels) = if several {
+        header.size_and_channels().map_err(fail)?
+    } else {
+        (header.size().map_err(fail)?, 1)
+    };
     let element = header.element().map_err(fail)?;
     let scaling = header.scaling().map_err(fail)?;
     let (affine, affine_from, space_code) = header.affine().map_err(fail)?;
-    let count = planes::voxel_count(path, size)?;
+    let count = planes::voxel_count(path, size)? * channels;
     let offset = header.data_offset().map_err(fail)?;
 
     let bytes = count * element.bytes() as u64;
@@ -43,8 +61,6 @@ pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
     let size = size.map(|n| n as usize);
     let layout = Layout { size, element, byte_order: header.byte_order, scaling };
     let compressed = input.is_compressed();
-    let voxels = planes::read(path, &mut input, &layout)?;
-    input.finish()?;
     let source = Source {
         format: if header.version == 1 { Format::Nifti1 } else { Format::Nifti2 },
         element,
@@ -54,7 +70,14 @@ pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
         affine_from,
         space_code,
     };
-    Ok(Volume { voxels, size, spacing: affine::spacing(&affine), affine, source })
+    let mut volumes = Vec::new();
+    for _ in 0..channels {
+        let voxels = planes::read(path, &mut input, &layout)?;
+        let (spacing, source) = (affine::spacing(&affine), source.clone());
+        volumes.push(Volume { voxels, size, spacing, affine, source });
+    }
+    input.finish()?;
+    Ok(volumes)
 }
 
 fn header_length(header: &Header) -> u64 {
