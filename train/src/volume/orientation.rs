@@ -7,7 +7,7 @@
 //! reversed, nothing is interpolated: an oblique scan keeps its angle, and the way back is exact.
 
 use super::Volume;
-use super::affine::{AxisDirection, axis_directions};
+use super::affine::{Affine, AxisDirection, axis_directions};
 
 /// The direction in which x, y and z grow in canonical orientation: left, back, head.
 pub const CANONICAL: [AxisDirection; 3] = [
@@ -60,6 +60,23 @@ impl Reorientation {
         self.from_axis.map(|axis| size[axis])
     }
 
+    /// The affine matrix after reorientation of a grid of this size.
+    pub fn affine(&self, old: &Affine, size: [usize; 3]) -> Affine {
+        let mut affine = *old;
+        for axis in 0..3 {
+            let from = self.from_axis[axis];
+            for row in 0..3 {
+                if self.reversed[axis] {
+                    affine[row][axis] = -old[row][from];
+                    affine[row][3] += old[row][from] * (size[from] as f64 - 1.0);
+                } else {
+                    affine[row][axis] = old[row][from];
+                }
+            }
+        }
+        affine
+    }
+
     /// Reorients an array (z fastest, `size` before the change), e.g. a label map or a prediction.
     ///
     /// # Panics
@@ -99,18 +116,7 @@ impl Volume {
             return self;
         }
         self.voxels = change.apply(&self.voxels, self.size);
-        let old = self.affine;
-        for axis in 0..3 {
-            let from = change.from_axis[axis];
-            for row in 0..3 {
-                if change.reversed[axis] {
-                    self.affine[row][axis] = -old[row][from];
-                    self.affine[row][3] += old[row][from] * (self.size[from] as f64 - 1.0);
-                } else {
-                    self.affine[row][axis] = old[row][from];
-                }
-            }
-        }
+        self.affine = change.affine(&self.affine, self.size);
         self.spacing = change.from_axis.map(|axis| self.spacing[axis]);
         self.size = change.size(self.size);
         self
@@ -127,7 +133,6 @@ impl Volume {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::affine::Affine;
 
     fn world(affine: &Affine, index: [usize; 3]) -> [f64; 3] {
         std::array::from_fn(|row| {
