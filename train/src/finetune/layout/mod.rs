@@ -97,6 +97,10 @@ impl Dataset {
 }
 
 /// A file name without the extension of its volume format.
+pub(super) fn case_name(name: &str) -> &str {
+    stem(name)
+}
+
 fn stem(name: &str) -> &str {
     let cut = |name: &str, extension: &str| -> Option<usize> {
         let at = name.len().checked_sub(extension.len())?;
