@@ -31,6 +31,8 @@ pub enum Purpose {
     Cases = 6,
     /// Anything else (examples, tests).
     Other = 7,
+    /// Augmentation of one patch of a target task.
+    Augmentation = 8,
 }
 
 const BLOCKS: usize = 16;

@@ -2,6 +2,7 @@
 //! the `genesis` program.
 #![forbid(unsafe_code)]
 
+pub mod augment;
 pub mod bench;
 pub mod commands;
 pub mod cubes;
