@@ -210,9 +210,13 @@ impl<
                                     fresh: number == 0,
                                 };
                                 match (V::LANES, panels.width / V::LANES, PAIRS) {
-                                    (16, 4, false) => product::multiply::<V, 6, 4, 16, PAIRS, false>(&product),
+                                    (16, 4, false) => {
+                                        product::multiply::<V, 6, 4, 16, PAIRS, false>(&product)
+                                    }
                                     (16, 4, true) => product::multiply::<V, 6, 4, 8, PAIRS, false>(&product),
-                                    (16, _, false) => product::multiply::<V, 6, 2, 16, PAIRS, false>(&product),
+                                    (16, _, false) => {
+                                        product::multiply::<V, 6, 2, 16, PAIRS, false>(&product)
+                                    }
                                     (16, _, true) => product::multiply::<V, 6, 2, 8, PAIRS, false>(&product),
                                     (8, _, false) => product::multiply::<V, 6, 2, 8, PAIRS, false>(&product),
                                     (8, _, true) => product::multiply::<V, 6, 2, 4, PAIRS, false>(&product),
@@ -289,7 +293,9 @@ impl<
         for (position, tile) in self.tiles.clone().enumerate() {
             let (start, valid) = grid.output_tile::<M0, M>(tile);
             for channel in (first..last).step_by(V::LANES) {
-                let Some(output) = self.outputs.iter().rfind(|output| output.first <= channel) else { return };
+                let Some(output) = self.outputs.iter().rfind(|output| output.first <= channel) else {
+                    return;
+                };
                 let own = channel - output.first;
                 // SAFETY: the tile's first voxel lies inside the output.
                 unsafe {

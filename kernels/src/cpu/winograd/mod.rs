@@ -143,7 +143,8 @@ impl Convolution {
             Panels::new(&channels, outputs, lanes, blocking.chunk, blocking.vectors, self.method.pairs());
         let blocks = blocking.blocks.min(panels.blocks);
         let tiles = blocking.tiles;
-        let job = forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, results, lanes };
+        let job =
+            forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, results, lanes };
         match self.method {
             Method::TwoF32 => job.run::<Two, Two, 2, 4, 2, 4, false>(cx, values),
             Method::TwoBf16 => job.run::<Two, Two, 2, 4, 2, 4, true>(cx, values),

@@ -50,7 +50,9 @@ fn errors<E: VectorElement>(
     let mut y = Tensor::unspecified(shape, E::DTYPE).unwrap();
     let weights = Weights { values: weight.as_slice(), output_stride: all * 27, input_stride: 27 };
     let bias = Some(bias.as_slice());
-    forward.forward(cx, &sources, (weights, false), bias, &[outputs], &mut [E::slice_mut(&mut y).unwrap()]).unwrap();
+    forward
+        .forward(cx, &sources, (weights, false), bias, &[outputs], &mut [E::slice_mut(&mut y).unwrap()])
+        .unwrap();
     let output = Array::from_tensor(&y).relative_error(&conv.reference(&arrays));
 
     let wanted = conv.reference_backward(&arrays, &Array::from_tensor(&dy));
