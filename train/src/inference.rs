@@ -118,7 +118,7 @@ fn each(size: [usize; 3], mut f: impl FnMut(usize, [usize; 3])) {
 }
 
 /// First voxels of the windows along one axis: evenly spread from end to end.
-fn starts(extent: usize, window: usize, overlap: f64) -> Vec<usize> {
+pub(crate) fn starts(extent: usize, window: usize, overlap: f64) -> Vec<usize> {
     if extent <= window {
         return vec![0];
     }
@@ -128,7 +128,7 @@ fn starts(extent: usize, window: usize, overlap: f64) -> Vec<usize> {
     (0..count).map(|i| (span * i as f64 / (count - 1) as f64).round() as usize).collect()
 }
 
-fn gaussian(extent: usize) -> Vec<f32> {
+pub(crate) fn gaussian(extent: usize) -> Vec<f32> {
     let (centre, sigma) = ((extent as f64 - 1.0) / 2.0, extent as f64 / 8.0);
     let value = |i: usize| (-0.5 * ((i as f64 - centre) / sigma).powi(2)).exp().max(1e-3) as f32;
     (0..extent).map(value).collect()

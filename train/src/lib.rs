@@ -9,6 +9,7 @@ pub mod cubes;
 pub mod deform;
 pub mod demo;
 pub mod error;
+pub mod finetune;
 pub mod inference;
 pub mod phantom;
 pub mod precision;

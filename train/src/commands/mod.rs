@@ -8,6 +8,7 @@ pub mod cubes;
 pub mod deform;
 pub mod demo;
 pub mod devices;
+pub mod finetune;
 pub mod inspect;
 pub mod phantom;
 pub mod pretrain;
@@ -45,6 +46,7 @@ enum Command {
     Cubes(cubes::CubesArgs),
     Deform(deform::DeformArgs),
     Pretrain(pretrain::PretrainArgs),
+    Finetune(finetune::FinetuneArgs),
     Restore(restore::RestoreArgs),
     Convert(convert::ConvertArgs),
     Inspect(inspect::InspectArgs),
@@ -73,6 +75,7 @@ impl Cli {
             Command::Cubes(args) => cubes::run(args, common),
             Command::Deform(args) => deform::run(args, common),
             Command::Pretrain(args) => pretrain::run(args, common),
+            Command::Finetune(args) => finetune::run(args, common),
             Command::Restore(args) => restore::run(args, common),
             Command::Convert(args) => convert::run(args, common),
             Command::Inspect(args) => inspect::run(args, common),

@@ -72,7 +72,7 @@ fn dice(a: &[u8], b: &[u8], label: u8) -> f64 {
     2.0 * both / (count(a) + count(b))
 }
 
-/// Two half spheres of 20 mm around the centre, labels 1 and 2.
+/// Two halves of a sphere of 20 mm around the centre, labels 1 and 2.
 fn sphere(size: [usize; 3], affine: &Affine) -> Vec<u8> {
     let centre: [f64; 3] = std::array::from_fn(|row| {
         (0..3).map(|axis| affine[row][axis] * (size[axis] as f64 - 1.0) / 2.0).sum::<f64>() + affine[row][3]
@@ -80,7 +80,9 @@ fn sphere(size: [usize; 3], affine: &Affine) -> Vec<u8> {
     let label = |index| {
         let place = world(affine, index);
         let distance: f64 = (0..3).map(|axis| (place[axis] - centre[axis]).powi(2)).sum::<f64>().sqrt();
-        if distance > 20.0 { 0 } else { 1 + u8::from(place[0] > centre[0]) }
+        // No plane of voxels: how it falls between them would decide half a voxel everywhere at once.
+        let side: f64 = (0..3).map(|axis| [0.8, 0.5, 0.3][axis] * (place[axis] - centre[axis])).sum();
+        if distance > 20.0 { 0 } else { 1 + u8::from(side > 0.0) }
     };
     each(size).map(label).collect()
 }
