@@ -62,13 +62,13 @@ fn dataset_json_of_the_decathlon_and_of_nnunet() {
             "training": [{"image": "./imagesTr/x.nii.gz", "label": "./labelsTr/x.nii.gz"}]}"#,
     );
     let dataset = Dataset::open(root).unwrap();
-    assert_eq!((names(&dataset), dataset.channels), (vec!["x"], vec!["MRI".to_string()]));
+    assert_eq!((names(&dataset), &dataset.channels[..]), (vec!["x"], &["MRI".to_string()][..]));
     let labels: Vec<(u8, String)> = dataset.labels.unwrap().into_iter().map(|l| (l.value, l.name)).collect();
     assert_eq!(labels[2], (2, "posterior".to_string()));
     // nnU-Net: labels turned around, files not listed.
     json(r#"{"labels": {"background": 0, "tumour": 1}, "channel_names": {"0": "CT"}, "numTraining": 2}"#);
     let dataset = Dataset::open(root).unwrap();
-    assert_eq!((names(&dataset), dataset.labels.unwrap().len()), (vec!["x", "y"], 2));
+    assert_eq!((names(&dataset), dataset.labels.as_ref().unwrap().len()), (vec!["x", "y"], 2));
     for (text, parts) in [
         ("{", &["dataset.json"] as &[&str]),
         (r#"{"training": []}"#, &["dataset.json", "no labels"]),
