@@ -11,6 +11,7 @@ pub mod devices;
 pub mod finetune;
 pub mod inspect;
 pub mod phantom;
+pub mod predict;
 pub mod pretrain;
 pub mod restore;
 pub mod selftest;
@@ -48,6 +49,7 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     Finetune(finetune::FinetuneArgs),
     Restore(restore::RestoreArgs),
+    Predict(predict::PredictArgs),
     Convert(convert::ConvertArgs),
     Inspect(inspect::InspectArgs),
     Selftest(selftest::SelftestArgs),
@@ -77,6 +79,7 @@ impl Cli {
             Command::Pretrain(args) => pretrain::run(args, common),
             Command::Finetune(args) => finetune::run(args, common),
             Command::Restore(args) => restore::run(args, common),
+            Command::Predict(args) => predict::run(args, common),
             Command::Convert(args) => convert::run(args, common),
             Command::Inspect(args) => inspect::run(args, common),
             Command::Selftest(args) => selftest::run(args, common),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// The formats a name can mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Nifti,
     NiftiPair,
     MetaImage,
@@ -19,7 +19,7 @@ enum Kind {
 /// The names that are understood, for messages.
 const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .npy";
 
-fn kind(path: &Path) -> Option<Kind> {
+pub(super) fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     if stem.ends_with(".nii") {
@@ -56,11 +56,11 @@ pub fn read_volume(path: &Path) -> Result<Volume> {
     }
 }
 
-/// Reads every volume of a file as channels of one scan: NIfTI files of four or more dimensions hold
-/// several (the sequences of an MR examination), any other file one.
+/// Reads the channels of a scan: the volumes of a 4D NIfTI file (BraTS of the Medical Segmentation
+/// Decathlon), or the one volume of any other file.
 ///
 /// # Errors
-/// As [`read_volume`]; more than 64 volumes.
+/// As [`read_volume`]; more than [`MAX_VOXELS`](super::MAX_VOXELS) voxels in all.
 pub fn read_channels(path: &Path) -> Result<Vec<Volume>> {
     match kind(path) {
         Some(Kind::Nifti | Kind::NiftiPair) => nifti::read_channels(path),

@@ -124,3 +124,31 @@ pub(super) fn write(
     }
     Ok(())
 }
+
+/// Writes voxels of `B` bytes each, x fastest; `voxel(i)` gives the bytes of the one at `i` (z fastest).
+///
+/// # Errors
+/// If the disk is full.
+pub(super) fn write_bytes<const B: usize>(
+    path: &Path,
+    stream: &mut dyn Write,
+    [nx, ny, nz]: [usize; 3],
+    voxel: impl Fn(usize) -> [u8; B],
+) -> Result<()> {
+    let plane = nx * ny;
+    let mut bytes = vec![0u8; plane * PLANES.min(nz) * B];
+    for first in (0..nz).step_by(PLANES) {
+        let depth = PLANES.min(nz - first);
+        for y in 0..ny {
+            for x in 0..nx {
+                let source = (x * ny + y) * nz + first;
+                for z in 0..depth {
+                    let target = (z * plane + y * nx + x) * B;
+                    bytes[target..target + B].copy_from_slice(&voxel(source + z));
+                }
+            }
+        }
+        stream.write_all(&bytes[..plane * depth * B]).map_err(Error::io("write", path))?;
+    }
+    Ok(())
+}

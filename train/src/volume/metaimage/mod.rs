@@ -4,10 +4,12 @@
 //! `CenterOfRotation` are ignored: the matrix and the offset say everything.
 
 mod header;
+mod like;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub(super) use like::write_like;
 pub(super) use read::read;
 pub use write::write_metaimage;

@@ -11,7 +11,7 @@ use crate::volume::planes::{self, Layout};
 use crate::volume::{Format, Source, Volume, affine};
 
 /// A header longer than this is taken for damage.
-const MAX_HEADER: u64 = 1 << 16;
+pub(super) const MAX_HEADER: u64 = 1 << 16;
 
 /// Reads a `.mha` file, or a `.mhd` file and its data file.
 ///

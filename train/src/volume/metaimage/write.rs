@@ -17,8 +17,21 @@ use crate::volume::{ElementType, Volume, affine, planes};
 /// If a value does not fit `stored`, MetaImage has no such number format (half precision), or the
 /// disk refuses.
 pub fn write_metaimage(path: &Path, volume: &Volume, stored: ElementType) -> Result<()> {
+    let element = element_name(stored)
+        .ok_or_else(|| Error::file(path, format!("MetaImage cannot store {} voxels", stored.name())))?;
     let mut compressed = Vec::new();
     let mut encoder = ZlibEncoder::new(&mut compressed, Compression::new(4));
+    planes::write(path, &mut encoder, volume, stored)?;
+    encoder.finish().map_err(Error::io("write", path))?;
+    store(path, &compressed, |data_name| header_text(volume, element, compressed.len(), data_name))
+}
+
+/// Writes header and compressed voxels: into one file for `.mha`, else the voxels into `.zraw`, whose
+/// name `header` is given.
+///
+/// # Errors
+/// A name that is not UTF-8; a disk that refuses.
+pub(super) fn store(path: &Path, compressed: &[u8], header: impl Fn(&str) -> String) -> Result<()> {
     let local = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mha"));
     let data_path = path.with_extension("zraw");
     let data_name = match data_path.file_name().map(|name| name.to_str()) {
@@ -26,26 +39,20 @@ pub fn write_metaimage(path: &Path, volume: &Volume, stored: ElementType) -> Res
         Some(Some(name)) => name,
         _ => return Err(Error::file(path, "the name must be UTF-8, since the header of a .mhd holds it")),
     };
-    let element = element_name(stored)
-        .ok_or_else(|| Error::file(path, format!("MetaImage cannot store {} voxels", stored.name())))?;
-    planes::write(path, &mut encoder, volume, stored)?;
-    encoder.finish().map_err(Error::io("write", path))?;
-
     let mut file = AtomicFile::create(path)?;
-    let header = header_text(volume, element, compressed.len(), data_name);
-    file.write_all(header.as_bytes()).map_err(Error::io("write", path))?;
+    file.write_all(header(data_name).as_bytes()).map_err(Error::io("write", path))?;
     if local {
-        file.write_all(&compressed).map_err(Error::io("write", path))?;
+        file.write_all(compressed).map_err(Error::io("write", path))?;
     } else {
         // The data first: a header never points to a file that is not there.
         let mut data = AtomicFile::create(&data_path)?;
-        data.write_all(&compressed).map_err(Error::io("write", &data_path))?;
+        data.write_all(compressed).map_err(Error::io("write", &data_path))?;
         data.commit()?;
     }
     file.commit()
 }
 
-fn element_name(stored: ElementType) -> Option<&'static str> {
+pub(super) fn element_name(stored: ElementType) -> Option<&'static str> {
     Some(match stored {
         ElementType::Uint8 => "MET_UCHAR",
         ElementType::Int8 => "MET_CHAR",

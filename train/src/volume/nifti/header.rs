@@ -167,21 +167,19 @@ impl Header {
         Ok(std::array::from_fn(|axis| self.dimensions.get(axis).map_or(1, |&n| n as u64)))
     }
 
-    /// The three sizes, and the number of volumes in all further dimensions.
+    /// The three sizes and the number of volumes of a 3D or 4D file.
     ///
     /// # Errors
-    /// If a size is negative, or there are more than 64 volumes.
-    pub(super) fn size_and_channels(&self) -> Result<([u64; 3], u64), String> {
-        if let Some(&bad) = self.dimensions.iter().find(|&&n| n < 1) {
-            return Err(format!("the header gives a size of {bad}"));
+    /// As [`Header::size`], for 5D and up.
+    pub(super) fn size_and_volumes(&self) -> Result<([u64; 3], u64), String> {
+        match self.dimensions.get(3) {
+            Some(&volumes @ 2..) => {
+                let mut one = self.clone();
+                one.dimensions[3] = 1;
+                Ok((one.size()?, volumes as u64))
+            }
+            _ => Ok((self.size()?, 1)),
         }
-        let further = self.dimensions.iter().skip(3);
-        let channels = further.fold(1u64, |product, &n| product.saturating_mul(n as u64));
-        if channels > 64 {
-            return Err(format!("holds {channels} volumes, at most 64 are read as channels"));
-        }
-        let size = std::array::from_fn(|axis| self.dimensions.get(axis).map_or(1, |&n| n as u64));
-        Ok((size, channels))
     }
 
     /// The number format.

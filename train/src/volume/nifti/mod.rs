@@ -5,10 +5,12 @@
 //! members and does not know NIfTI-2; the crate is the oracle of the tests.
 
 mod header;
+mod like;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub(super) use like::write_like;
 pub(super) use read::{companion, read, read_channels};
 pub use write::write_nifti;

@@ -14,33 +14,33 @@ use crate::volume::{Format, Source, Volume, affine};
 /// # Errors
 /// If the file is damaged, truncated, or holds something other than one real-valued volume.
 pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
-    let mut volumes = read_several(path, false)?;
+    let mut volumes = read_with(path, |header| Ok((header.size()?, 1)))?;
     volumes.pop().ok_or_else(|| Error::file(path, "holds no volume"))
 }
 
-/// Reads every volume of a file of four or more dimensions, such as the sequences of an MR examination;
-/// they share grid and header.
+/// Reads every volume of a 3D or 4D file.
 ///
 /// # Errors
-/// As [`read`], but for the number of volumes, which is limited to 64.
+/// As [`read`].
 pub(in crate::volume) fn read_channels(path: &Path) -> Result<Vec<Volume>> {
-    read_several(path, true)
+    read_with(path, Header::size_and_volumes)
 }
 
-fn read_several(path: &Path, several: bool) -> Result<Vec<Volume>> {
+fn read_with(
+    path: &Path,
+    size_of: impl Fn(&Header) -> Result<([u64; 3], u64), String>,
+) -> Result<Vec<Volume>> {
     let header_path = companion(path, "img", "hdr").unwrap_or_else(|| path.to_path_buf());
     let mut input = Input::open(&header_path)?;
     let header = parse(&header_path, &mut input)?;
     let fail = |cause: String| Error::file(path, cause);
-    let (size, channels) = if several {
-        header.size_and_channels().map_err(fail)?
-    } else {
-        (header.size().map_err(fail)?, 1)
-    };
+    let (size, volumes) = size_of(&header).map_err(fail)?;
     let element = header.element().map_err(fail)?;
     let scaling = header.scaling().map_err(fail)?;
     let (affine, affine_from, space_code) = header.affine().map_err(fail)?;
-    let count = planes::voxel_count(path, size)? * channels;
+    let [x, y, z] = size;
+    planes::voxel_count(path, size)?;
+    let count = planes::voxel_count(path, [x, y, z.saturating_mul(volumes)])?;
     let offset = header.data_offset().map_err(fail)?;
 
     let bytes = count * element.bytes() as u64;
@@ -70,14 +70,24 @@ fn read_several(path: &Path, several: bool) -> Result<Vec<Volume>> {
         affine_from,
         space_code,
     };
-    let mut volumes = Vec::new();
-    for _ in 0..channels {
+    let mut result = Vec::new();
+    for _ in 0..volumes {
         let voxels = planes::read(path, &mut input, &layout)?;
-        let (spacing, source) = (affine::spacing(&affine), source.clone());
-        volumes.push(Volume { voxels, size, spacing, affine, source });
+        let spacing = affine::spacing(&affine);
+        result.push(Volume { voxels, size, spacing, affine, source: source.clone() });
     }
     input.finish()?;
-    Ok(volumes)
+    Ok(result)
+}
+
+/// The fixed header of a file as it stands there, with its version and byte order.
+///
+/// # Errors
+/// A file that cannot be read or is not NIfTI.
+pub(super) fn raw_header(path: &Path) -> Result<(Vec<u8>, Header)> {
+    let header_path = companion(path, "img", "hdr").unwrap_or_else(|| path.to_path_buf());
+    let mut input = Input::open(&header_path)?;
+    raw(&header_path, &mut input)
 }
 
 fn header_length(header: &Header) -> u64 {
@@ -85,14 +95,20 @@ fn header_length(header: &Header) -> u64 {
 }
 
 fn parse(path: &Path, input: &mut Input) -> Result<Header> {
-    let mut bytes = [0u8; NIFTI2_LENGTH];
+    raw(path, input).map(|(_, header)| header)
+}
+
+fn raw(path: &Path, input: &mut Input) -> Result<(Vec<u8>, Header)> {
+    let mut bytes = vec![0u8; NIFTI2_LENGTH];
     input.fill(&mut bytes[..4], "the header")?;
     let Some((version, byte_order)) = header::sniff([bytes[0], bytes[1], bytes[2], bytes[3]]) else {
         return Err(Error::file(path, "is not NIfTI: it does not start with a header length of 348 or 540"));
     };
     let length = if version == 1 { NIFTI1_LENGTH } else { NIFTI2_LENGTH };
     input.fill(&mut bytes[4..length], "the header")?;
-    Header::parse(&bytes[..length], version, byte_order).map_err(file_error(path))
+    bytes.truncate(length);
+    let header = Header::parse(&bytes, version, byte_order).map_err(file_error(path))?;
+    Ok((bytes, header))
 }
 
 /// For `x.img` (also `x.img.gz`), the existing `x.hdr` or `x.hdr.gz`, in either case of letters; and

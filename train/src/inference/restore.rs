@@ -1,23 +1,12 @@
-//! Running a network over more than it was trained on: batches of cubes, and whole volumes by a
-//! sliding window.
-//!
-//! Windows lie at even distances with the wanted overlap, and their results are averaged with
-//! Gaussian weights of σ = 1/8 of the window, never 0 (the rule of nnU-Net, Isensee et al., 2021).
+//! Restored cubes and volumes.
 
+use super::windows::{SlidingWindow, gaussian, starts};
+use super::work;
 use crate::training::restore;
-use crate::{Error, Precision, Result};
+use crate::{Precision, Result};
 use genesis_kernels::Context;
-use genesis_model::{DIVISOR, Statistics, UNet3d};
+use genesis_model::{Statistics, UNet3d};
 use genesis_tensor::Tensor;
-
-/// Extents of the window and the share by which neighbours overlap.
-#[derive(Clone, Copy, Debug)]
-pub struct SlidingWindow {
-    /// Extents of a window; each must divide by 8.
-    pub size: [usize; 3],
-    /// Overlap of neighbouring windows, in [0, 1).
-    pub overlap: f64,
-}
 
 /// Restores one cube after another in batches; `cubes` is `[N, rows, cols, deps]` in [0, 1].
 ///
@@ -59,12 +48,7 @@ pub fn restore_volume(
     precision: Precision,
     mut done: impl FnMut(usize, usize),
 ) -> Result<Vec<f32>> {
-    if window.size.iter().any(|&extent| extent == 0 || extent % DIVISOR != 0) {
-        return Err(Error::Usage(format!("window {:?}: every extent must divide by {DIVISOR}", window.size)));
-    }
-    if !(0.0..1.0).contains(&window.overlap) {
-        return Err(Error::Usage(format!("overlap {} is not in [0, 1)", window.overlap)));
-    }
+    window.check()?;
     let starts: [Vec<usize>; 3] = std::array::from_fn(|a| starts(size[a], window.size[a], window.overlap));
     let profiles: [Vec<f32>; 3] = std::array::from_fn(|a| gaussian(window.size[a]));
     let total: usize = starts.iter().map(Vec::len).product();
@@ -117,41 +101,10 @@ fn each(size: [usize; 3], mut f: impl FnMut(usize, [usize; 3])) {
     }
 }
 
-/// First voxels of the windows along one axis: evenly spread from end to end.
-pub(crate) fn starts(extent: usize, window: usize, overlap: f64) -> Vec<usize> {
-    if extent <= window {
-        return vec![0];
-    }
-    let step = (window as f64 * (1.0 - overlap)).max(1.0);
-    let span = (extent - window) as f64;
-    let count = (span / step).ceil() as usize + 1;
-    (0..count).map(|i| (span * i as f64 / (count - 1) as f64).round() as usize).collect()
-}
-
-pub(crate) fn gaussian(extent: usize) -> Vec<f32> {
-    let (centre, sigma) = ((extent as f64 - 1.0) / 2.0, extent as f64 / 8.0);
-    let value = |i: usize| (-0.5 * ((i as f64 - centre) / sigma).powi(2)).exp().max(1e-3) as f32;
-    (0..extent).map(value).collect()
-}
-
-fn work(error: impl ToString) -> Error {
-    Error::Work(error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use genesis_model::{Initialiser, UNetConfig};
-
-    #[test]
-    fn windows_reach_both_ends_and_overlap_enough() {
-        for extent in [5, 64, 65, 100, 200, 511] {
-            let starts = starts(extent, 64, 0.5);
-            assert_eq!(starts[0], 0);
-            assert_eq!(starts.last().unwrap() + 64, extent.max(64));
-            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] <= 32), "{starts:?}");
-        }
-    }
 
     #[test]
     fn a_volume_of_one_window_is_restored_as_its_cube() {

@@ -1,0 +1,23 @@
+//! Running a network over more than it was trained on: batches of cubes, and whole volumes by a
+//! sliding window.
+//!
+//! Windows lie at even distances with the wanted overlap, and their results are averaged with
+//! Gaussian weights of σ = 1/8 of the window, never 0 (the rule of nnU-Net, Isensee et al., 2021).
+
+mod components;
+mod predict;
+mod restore;
+mod segment;
+mod windows;
+
+pub use components::{Connectivity, keep_largest_component};
+pub use predict::{Prediction, PredictionSettings, Segmenter, class_path, split_extension};
+pub use restore::{restore_cubes, restore_volume};
+pub use segment::{SegmentSettings, decide, segment_volume};
+pub use windows::SlidingWindow;
+
+use crate::Error;
+
+fn work(error: impl ToString) -> Error {
+    Error::Work(error.to_string())
+}

@@ -1,0 +1,271 @@
+//! From a scan's files to a label file on its grid.
+
+use super::{Connectivity, SegmentSettings, SlidingWindow, decide, keep_largest_component, segment_volume};
+use crate::preprocess::{PlaneStream, zeros};
+use crate::task::{TASK_KEY, Task, TaskDescription};
+use crate::volume::{Voxels, read_channels, write_like};
+use crate::{Error, Precision, Result};
+use genesis_kernels::Context;
+use genesis_model::checkpoint::read_checkpoint;
+use genesis_model::{Statistics, UNet3d, wanted_statistics};
+use serde::Serialize;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// How scans are predicted.
+#[derive(Clone, Copy, Debug)]
+pub struct PredictionSettings {
+    /// Overlap of neighbouring windows, in [0, 1).
+    pub overlap: f64,
+    /// Windows in one pass of the network.
+    pub batch_size: usize,
+    /// Average the results of all eight mirror images.
+    pub flips: bool,
+    /// Keep only the largest component of every class but the background.
+    pub largest_component: Option<Connectivity>,
+    /// The number format of activations.
+    pub precision: Precision,
+}
+
+/// A fine-tuned network with what its checkpoint says about its task.
+#[derive(Debug)]
+pub struct Segmenter {
+    network: UNet3d,
+    statistics: Statistics,
+    /// The task.
+    pub task: TaskDescription,
+}
+
+/// What a predicted scan came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Prediction {
+    /// The label file.
+    pub out: PathBuf,
+    /// Voxels along x, y and z.
+    pub size: [usize; 3],
+    /// Voxels of each class, in the order of their labels.
+    pub voxels: Vec<usize>,
+    /// Windows the network ran on.
+    pub windows: usize,
+    /// Seconds it took, reading and writing included.
+    pub seconds: f64,
+}
+
+impl Segmenter {
+    /// Reads a checkpoint of a segmentation.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or whose metadata describes no segmentation or another network.
+    pub fn load(path: &Path) -> Result<Self> {
+        let checkpoint = read_checkpoint(path)?;
+        let fail = |error: &dyn ToString| Error::file(path, error.to_string());
+        let task =
+            TaskDescription::from_metadata(&checkpoint.state.metadata).map_err(|error| fail(&error))?;
+        let task = task.filter(|task| task.task == Task::Segment).ok_or_else(|| {
+            fail(&format!(
+                "holds no segmentation ({TASK_KEY} in its metadata says none): fine-tune it first with \
+                 genesis finetune segment"
+            ))
+        })?;
+        let network = UNet3d::from_state(&checkpoint.state).map_err(|error| fail(&error))?;
+        if network.config() != task.network {
+            return Err(fail(&format!("{TASK_KEY} describes another network than its tensors make")));
+        }
+        let (statistics, _) = wanted_statistics(&checkpoint.state);
+        Ok(Self { network, statistics, task })
+    }
+
+    /// Predicts one scan and writes its labels to `out` (`uint8`), and with `probabilities` one volume for
+    /// each class (`float32`), named as [`class_path`] says. `inputs` are the files of its channels in
+    /// order, or one file with all of them. `done(windows, total)` reports progress.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not fit the network; memory; a disk that refuses.
+    pub fn predict(
+        &mut self,
+        cx: &Context,
+        inputs: &[PathBuf],
+        out: &Path,
+        probabilities: Option<&Path>,
+        settings: &PredictionSettings,
+        mut done: impl FnMut(usize, usize),
+    ) -> Result<Prediction> {
+        let start = std::time::Instant::now();
+        let first = inputs.first().ok_or_else(|| Error::Work("a scan without files".into()))?;
+        let about = |error: Error| match error {
+            Error::Work(cause) => Error::file(first, cause),
+            other => other,
+        };
+        let mut volumes = Vec::new();
+        for input in inputs {
+            volumes.extend(read_channels(input)?);
+        }
+        if volumes.len() != self.task.channels {
+            let cause = format!("has {} channel(s), the network wants {}", volumes.len(), self.task.channels);
+            return Err(Error::file(first, cause));
+        }
+        let prepared = self.task.preprocessing.apply_channels(&cx.pool, volumes).map_err(about)?;
+        if prepared.replaced > 0 {
+            let (count, path) = (prepared.replaced, first.display());
+            tracing::warn!(
+                "{path}: {count} voxels that are not finite count as the lowest or highest that is"
+            );
+        }
+        let (grid, outputs) = (prepared.grid, self.task.network.classes);
+        let [nx, ny, nz] = grid.oriented_size();
+        let area = ny * nz;
+        let mut labels: Vec<u8> = zeros(nx * area)?;
+        let mut spill = probabilities.map(|path| Spill::create(path, outputs, area)).transpose()?;
+        let mut stream = PlaneStream::new(&grid, outputs);
+        let mut windows = 0;
+        let how = SegmentSettings {
+            window: SlidingWindow { size: self.task.patch, overlap: settings.overlap },
+            batch_size: settings.batch_size,
+            flips: settings.flips,
+            statistics: self.statistics,
+            precision: settings.precision,
+        };
+        segment_volume(
+            cx,
+            &mut self.network,
+            &prepared.channels,
+            grid.size(),
+            &how,
+            |number, total| {
+                windows = number;
+                done(number, total);
+            },
+            |_, plane| {
+                stream.push(&cx.pool, plane, |x, plane| {
+                    decide(plane, outputs, &mut labels[x * area..][..area]);
+                    spill.as_mut().map_or(Ok(()), |spill| spill.push(plane))
+                })
+            },
+        )
+        .map_err(about)?;
+        drop(prepared.channels);
+        if let Some(connectivity) = settings.largest_component {
+            for class in 1..self.task.classes.len() {
+                // At most 256 classes, as the description was checked for.
+                keep_largest_component(&mut labels, [nx, ny, nz], class as u8, 0, connectivity);
+            }
+        }
+        let mut voxels = vec![0; self.task.classes.len()];
+        labels.iter().for_each(|&label| voxels[usize::from(label)] += 1);
+        let size = grid.input_size();
+        let labels = grid.from_oriented(labels);
+        if let (Some(spill), Some(path)) = (spill, probabilities) {
+            let mut spill = spill.finish()?;
+            for output in 0..outputs {
+                let values = grid.from_oriented(spill.class(output, nx)?);
+                // A single output is the probability of class 1.
+                let class = if outputs == 1 { 1 } else { output };
+                write_like(first, &class_path(path, class), size, Voxels::Probabilities(&values))?;
+            }
+        }
+        write_like(first, out, size, Voxels::Labels(&labels))?;
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(Prediction { out: out.to_path_buf(), size, voxels, windows, seconds })
+    }
+}
+
+/// The file of one class's probabilities: `case.nii.gz` becomes `case_0002.nii.gz` for class 2.
+pub fn class_path(path: &Path, class: usize) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (stem, extension) = split_extension(&name);
+    path.with_file_name(format!("{stem}_{class:04}{extension}"))
+}
+
+/// `case.nii.gz` as `case` and `.nii.gz`.
+pub fn split_extension(name: &str) -> (&str, &str) {
+    let plain = name.len() - if name.to_ascii_lowercase().ends_with(".gz") { 3 } else { 0 };
+    let end = name.get(..plain).and_then(|plain| plain.rfind('.')).unwrap_or(plain);
+    (name.get(..end).unwrap_or(name), name.get(end..).unwrap_or_default())
+}
+
+/// Probabilities of the oriented volume, plane after plane `[K, Y, Z]`, in a file that is gone when this
+/// is dropped.
+struct Spill {
+    file: BufWriter<File>,
+    path: TemporaryPath,
+    outputs: usize,
+    area: usize,
+    bytes: Vec<u8>,
+}
+
+struct TemporaryPath(PathBuf);
+
+impl Drop for TemporaryPath {
+    fn drop(&mut self) {
+        // Best effort: a file that is left behind says by its name that it is partial.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+struct Spilled {
+    file: BufReader<File>,
+    path: TemporaryPath,
+    outputs: usize,
+    area: usize,
+}
+
+impl Spill {
+    fn create(beside: &Path, outputs: usize, area: usize) -> Result<Self> {
+        let name = beside.file_name().ok_or_else(|| Error::file(beside, "is not a file name"))?;
+        let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
+        let path = beside.with_file_name(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&path).map_err(Error::io("create", &path))?;
+        let file = BufWriter::with_capacity(1 << 18, file);
+        Ok(Self { file, path: TemporaryPath(path), outputs, area, bytes: Vec::new() })
+    }
+
+    fn push(&mut self, plane: &[f32]) -> Result<()> {
+        self.bytes.clear();
+        self.bytes.extend(plane.iter().flat_map(|value| value.to_le_bytes()));
+        self.file.write_all(&self.bytes).map_err(Error::io("write", &self.path.0))
+    }
+
+    fn finish(self) -> Result<Spilled> {
+        let Self { file, path, outputs, area, .. } = self;
+        let file =
+            file.into_inner().map_err(|error| error.into_error()).map_err(Error::io("write", &path.0))?;
+        Ok(Spilled { file: BufReader::with_capacity(1 << 18, file), path, outputs, area })
+    }
+}
+
+impl Spilled {
+    /// One output's probabilities `[X, Y, Z]`.
+    fn class(&mut self, output: usize, planes: usize) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        let mut bytes = vec![0u8; 4 * self.area];
+        for x in 0..planes {
+            let offset = 4 * (x * self.outputs + output) as u64 * self.area as u64;
+            self.file
+                .seek(SeekFrom::Start(offset))
+                .and_then(|_| self.file.read_exact(&mut bytes))
+                .map_err(Error::io("read", &self.path.0))?;
+            values.extend(bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)));
+        }
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_stand_before_both_extensions() {
+        for (name, wanted) in [
+            ("a/case.nii.gz", "a/case_0002.nii.gz"),
+            ("a/case.mha", "a/case_0002.mha"),
+            ("a/case.v1.NII.GZ", "a/case.v1_0002.NII.GZ"),
+            ("a/case", "a/case_0002"),
+        ] {
+            assert_eq!(class_path(Path::new(name), 2), Path::new(wanted));
+        }
+    }
+}
