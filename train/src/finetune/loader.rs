@@ -100,7 +100,7 @@ impl PatchOrder {
 }
 
 /// From `[C][voxels]` to `[voxels][C]`.
-pub fn interleave(channels_first: &[f32], channels: usize, out: &mut [f32]) {
+fn interleave(channels_first: &[f32], channels: usize, out: &mut [f32]) {
     let voxels = channels_first.len() / channels.max(1);
     for (channel, values) in channels_first.chunks_exact(voxels.max(1)).enumerate() {
         for (out, &value) in out[channel..].iter_mut().step_by(channels).zip(values) {

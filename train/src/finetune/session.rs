@@ -9,6 +9,7 @@ use super::split::Split;
 use super::trainer::SegmentationTrainer;
 use super::validation::{DiceReport, validate};
 use super::{LABELS_KEY, PatchOrder};
+use crate::inference::{SegmentSettings, SlidingWindow};
 use crate::task::{Task, TaskDescription};
 use crate::report::metrics::Number;
 use crate::trace::Trace;
@@ -285,13 +286,18 @@ impl Session<'_> {
         // Every epoch at first, then every tenth: a long run must not fill a disk with pictures.
         let wanted = epoch <= 20 || epoch.is_multiple_of(10);
         let mut shown = Vec::new();
-        let (window, validation) = (self.config.patch.size, &self.config.validation);
+        let validation = &self.config.validation;
+        let settings = SegmentSettings {
+            window: SlidingWindow { size: self.config.patch.size, overlap: validation.overlap },
+            batch_size: 1,
+            flips: false,
+            statistics: validation.statistics,
+            precision: self.config.precision,
+        };
         let report = validate(
             &mut self.trainer,
             self.cases,
-            window,
-            validation.overlap,
-            validation.statistics,
+            &settings,
             |number, case, predicted, dice| {
                 if wanted && number < SHOWN {
                     let mean = dice.mean().map_or("no foreground".into(), |dice| format!("Dice {dice:.3}"));

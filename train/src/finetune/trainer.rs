@@ -22,8 +22,7 @@ pub struct SegmentationTrainer {
     pub updater: Updater,
     /// Told of every operation.
     pub trace: Trace,
-    /// Number format of activations and gradients.
-    pub precision: Precision,
+    precision: Precision,
     loss: Loss,
     recompute: bool,
 }

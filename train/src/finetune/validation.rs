@@ -5,7 +5,7 @@ use super::data::SegmentationCases;
 use super::prediction::predict_classes;
 use super::trainer::SegmentationTrainer;
 use crate::Result;
-use genesis_model::Statistics;
+use crate::inference::SegmentSettings;
 use genesis_tensor::parallel::ThreadPool;
 
 /// The Dice of a case's classes, 2|P∩R| / (|P| + |R|) on the working grid.
@@ -71,17 +71,15 @@ pub fn dice(predicted: &[u8], reference: &[u8], foreground: usize) -> Vec<Option
 pub fn validate(
     trainer: &mut SegmentationTrainer,
     cases: &SegmentationCases,
-    window: [usize; 3],
-    overlap: f64,
-    statistics: Statistics,
+    settings: &SegmentSettings,
     mut show: impl FnMut(usize, &Case, Vec<u8>, &CaseDice),
 ) -> Result<DiceReport> {
     let pool = ThreadPool::new(1);
     let mut report = DiceReport::default();
     for (number, index) in cases.valid().enumerate() {
         let case = cases.store.get(&pool, index)?;
-        let SegmentationTrainer { cx, network, precision, .. } = &mut *trainer;
-        let predicted = predict_classes(cx, network, &case, window, overlap, statistics, *precision)?;
+        let SegmentationTrainer { cx, network, .. } = &mut *trainer;
+        let predicted = predict_classes(cx, network, &case, settings)?;
         let classes = dice(&predicted, &case.labels, cases.classes.foreground.len());
         let found = CaseDice { name: case.name.clone(), classes };
         show(number, &case, predicted, &found);
