@@ -140,9 +140,11 @@ impl Trainer {
         }
         let learning_rate = self.learning_rate();
         self.step += 1;
+        let groups = self.network.parameters().groups();
         let parameters = self.network.parameters_mut().flat_mut();
+        let (gradients, state) = (self.gradients.flat(), &mut self.state);
         self.optimizer
-            .update(&self.cx, self.step, learning_rate, parameters, self.gradients.flat(), &mut self.state)
+            .update_groups(&self.cx, self.step, learning_rate, parameters, gradients, state, &groups)
             .map_err(work)?;
         self.trace.span("optimizer", update);
         self.trace.span("step", start);
