@@ -112,7 +112,7 @@ pub enum Freeze {
     /// All layers are trained, as in the paper.
     #[default]
     None,
-    /// The encoder's parameters stay; its running statistics follow the new data.
+    /// The encoder's parameters and running statistics stay.
     Encoder,
 }
 

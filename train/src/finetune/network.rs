@@ -2,8 +2,10 @@
 
 use super::config::{Freeze, SegmentationConfig};
 use crate::{Error, Result};
-use genesis_model::checkpoint::read_checkpoint;
-use genesis_model::{Transfer, UNet3d, UNetConfig, transfer};
+use genesis_model::checkpoint::{StateDict, read_checkpoint};
+use genesis_model::{
+    ClassifierConfig, Nonlinearity, Transfer, UNet3d, UNetConfig, is_classifier, transfer,
+};
 
 /// The network for so many channels and outputs. Weights decide its width and activation; what became of
 /// every tensor is told. `going_on`: a checkpoint of the run follows, so weights are read for their shape
@@ -45,4 +47,35 @@ pub fn starting_network(
     }
     set_factors(&mut network, config)?;
     Ok(network)
+}
+
+/// Width and activation of weights of any kind: a whole network, a classifier, an encoder alone.
+fn shape_of(state: &StateDict) -> Result<UNetConfig> {
+    if is_classifier(state) {
+        let ClassifierConfig { width, activation, .. } = ClassifierConfig::from_state(state)?;
+        return Ok(UNetConfig { width, activation, ..UNetConfig::default() });
+    }
+    let whole = UNetConfig::from_state(state);
+    if whole.is_ok() {
+        return Ok(whole?);
+    }
+    // Wrappers put something before the names, and an encoder has no last layer.
+    let find = |end: &str| state.tensors.iter().find(|tensor| tensor.name.ends_with(end));
+    match find("down_tr64.ops.0.conv1.weight").map(|tensor| tensor.shape.as_slice()) {
+        Some(&[width, _, 3, 3, 3]) => {
+            let prelu = find("down_tr64.ops.0.activation.weight").is_some();
+            let activation = if prelu { Nonlinearity::Prelu } else { Nonlinearity::Relu };
+            Ok(UNetConfig { width, activation, ..UNetConfig::default() })
+        }
+        _ => Ok(whole?),
+    }
+}
+
+/// Freezes or slows down the encoder.
+fn set_factors(network: &mut UNet3d, config: &SegmentationConfig) -> Result<()> {
+    let factor = if config.freeze == Freeze::Encoder { 0.0 } else { config.encoder_lr_factor as f32 };
+    if factor != 1.0 {
+        network.parameters_mut().set_factor("down_tr", factor)?;
+    }
+    Ok(())
 }

@@ -148,6 +148,48 @@ fn a_resumed_run_ends_as_one_that_was_not_interrupted() {
 }
 
 #[test]
+fn weights_are_inflated_frozen_and_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    dataset(&one, 3);
+    dataset(&two, 3);
+    // A second channel: the first again.
+    for case in 0..3 {
+        let image = |name: String| two.join("images").join(name);
+        std::fs::rename(image(format!("case{case}.nii.gz")), image(format!("case{case}_0000.nii.gz"))).unwrap();
+        std::fs::copy(image(format!("case{case}_0000.nii.gz")), image(format!("case{case}_0001.nii.gz"))).unwrap();
+    }
+    let mut first = config(&one);
+    (first.width, first.steps) = (2, 2);
+    train(&first, &folder.path().join("a")).unwrap();
+    let weights = folder.path().join("a/checkpoints/last.safetensors");
+    let mut second = config(&two);
+    second.weights = Some(weights.clone());
+    second.freeze = Freeze::Encoder;
+    (second.width, second.steps) = (0, 3);
+    second.data.labels = vec!["2".into()];
+    let run = folder.path().join("b");
+    train(&second, &run).unwrap();
+    let before = read_checkpoint(&weights).unwrap().state;
+    let after = read_checkpoint(&run.join("checkpoints/last.safetensors")).unwrap().state;
+    let name = "down_tr64.ops.0.conv1.weight";
+    let (before_first, after_first) = (before.get(name).unwrap().to_f32(), after.get(name).unwrap().to_f32());
+    assert_eq!(after.get(name).unwrap().shape, [2, 2, 3, 3, 3]);
+    for (filter, inflated) in before_first.chunks(27).zip(after_first.chunks(54)) {
+        for (tap, weight) in filter.iter().enumerate() {
+            assert_eq!([inflated[tap], inflated[27 + tap]], [weight / 2.0; 2]);
+        }
+    }
+    let same = |name: &str| before.get(name).unwrap().to_f32() == after.get(name).unwrap().to_f32();
+    assert!(same("down_tr512.ops.1.conv1.weight") && !same("up_tr64.ops.1.conv1.weight"));
+    assert_eq!(after.get("out_tr.final_conv.weight").unwrap().shape[0], 1);
+    second.width = 4;
+    says(&train(&second, &folder.path().join("c")).unwrap_err(), &["last.safetensors", "width 2"]);
+    second.weights = None;
+    says(&train(&second, &folder.path().join("c")).unwrap_err(), &["--weights"]);
+}
+
+#[test]
 fn bad_data_is_one_line_that_names_the_file_and_no_run_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -55,7 +55,8 @@ impl Updater {
         }
     }
 
-    /// One step by the gradients that have arrived; returns the learning rate used.
+    /// One step by the gradients that have arrived, at each parameter's multiple of the learning rate;
+    /// returns the rate.
     ///
     /// # Errors
     /// Parameters of another layout.
@@ -65,8 +66,10 @@ impl Updater {
         }
         let rate = self.learning_rate();
         self.step += 1;
+        let groups = parameters.groups();
         let (gradients, state) = (self.gradients.flat(), &mut self.state);
-        self.optimizer.update(cx, self.step, rate, parameters.flat_mut(), gradients, state)?;
+        let values = parameters.flat_mut();
+        self.optimizer.update_groups(cx, self.step, rate, values, gradients, state, &groups)?;
         Ok(rate)
     }
 }
