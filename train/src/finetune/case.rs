@@ -65,7 +65,11 @@ impl CaseReader {
         let channels = volumes.len();
         let prepared = self.preprocessing.apply_channels(pool, volumes).map_err(on_image)?;
         if prepared.replaced > 0 {
-            tracing::warn!("{}: {} voxels are not finite and were replaced", image_path.display(), prepared.replaced);
+            tracing::warn!(
+                "{}: {} voxels are not finite and were replaced",
+                image_path.display(),
+                prepared.replaced
+            );
         }
         let size = grid.size();
         if u32::try_from(labels.len()).is_err() {
@@ -90,7 +94,9 @@ impl CaseReader {
         let mut all: Vec<Option<Volume>> = volumes.into_iter().map(Some).collect();
         let take = |&channel: &usize| {
             let volume = all.get_mut(channel).and_then(Option::take);
-            volume.ok_or_else(|| format!("channel {channel} is wanted, but there are {count} (0 to {})", count - 1))
+            volume.ok_or_else(|| {
+                format!("channel {channel} is wanted, but there are {count} (0 to {})", count - 1)
+            })
         };
         self.channels.iter().map(take).collect()
     }
@@ -224,7 +230,10 @@ mod tests {
         write(&image, size, affine::IDENTITY, |i| i as f32);
         write(&label, size, affine::IDENTITY, |i| (i == 7) as u8 as f32 + 2.0 * (i > 100) as u8 as f32);
         let case = reader().read(&pool, &files).unwrap();
-        assert_eq!((case.size, case.channels, case.centres[0].len(), case.centres[1].len()), (size, 1, 1, 19));
+        assert_eq!(
+            (case.size, case.channels, case.centres[0].len(), case.centres[1].len()),
+            (size, 1, 1, 19)
+        );
         // The identity matrix is RAS, the working grid LPS: voxel and label move together.
         let place = case.centres[0][0] as usize;
         assert!(case.labels[place] == 1 && (case.image[place] - 0.07).abs() < 1e-6);

@@ -118,7 +118,9 @@ fn wish(text: &str, declared: Option<&[NamedLabel]>) -> Result<Class> {
                 return Err(usage(format!("the data set has no label {part} (it has {})", all.join(", "))));
             }
             (None, None, None) => {
-                return Err(usage(format!("{part} is not a value from 1 to 255, and no dataset.json names any")));
+                return Err(usage(format!(
+                    "{part} is not a value from 1 to 255, and no dataset.json names any"
+                )));
             }
         };
         if label.value == 0 {
@@ -127,10 +129,7 @@ fn wish(text: &str, declared: Option<&[NamedLabel]>) -> Result<Class> {
         found.push(label);
     }
     let joined = || found.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join("+");
-    Ok(Class {
-        name: name.unwrap_or_else(joined),
-        values: found.iter().map(|label| label.value).collect(),
-    })
+    Ok(Class { name: name.unwrap_or_else(joined), values: found.iter().map(|label| label.value).collect() })
 }
 
 #[cfg(test)]
@@ -165,8 +164,13 @@ mod tests {
         assert_eq!((classes.outputs(), classes.names()[1].as_str()), (1, "whole"));
         let classes = Classes::resolve(Some(&declared()), &wishes(&["Enhancing", "1+oedema"]), &[]).unwrap();
         assert_eq!(classes.names()[1..], ["enhancing", "necrosis+oedema"]);
-        assert_eq!([4, 1, 2, 0, 3].map(|v: usize| classes.table()[v]), [Some(1), Some(2), Some(2), Some(0), None]);
-        for (bad, part) in [("3", "no label 3"), ("liver", "no label liver"), ("0", "background"), ("1+1", "two")] {
+        assert_eq!(
+            [4, 1, 2, 0, 3].map(|v: usize| classes.table()[v]),
+            [Some(1), Some(2), Some(2), Some(0), None]
+        );
+        for (bad, part) in
+            [("3", "no label 3"), ("liver", "no label liver"), ("0", "background"), ("1+1", "two")]
+        {
             let error = Classes::resolve(Some(&declared()), &wishes(&[bad]), &[]).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
         }

@@ -341,7 +341,10 @@ impl SegmentationConfig {
             return usage(format!("unknown optimizer '{}' (sgd, adam or adamw)", self.optimizer.name));
         }
         if !["step", "cosine", "poly", "constant"].contains(&self.schedule.name.as_str()) {
-            return usage(format!("unknown schedule '{}' (step, cosine, poly or constant)", self.schedule.name));
+            return usage(format!(
+                "unknown schedule '{}' (step, cosine, poly or constant)",
+                self.schedule.name
+            ));
         }
         self.augmentation.check()?;
         self.preprocessing.check().map_err(|error| Error::Usage(error.to_string()))

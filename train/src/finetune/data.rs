@@ -63,13 +63,17 @@ impl SegmentationCases {
             found.sort();
             found.dedup();
         }
-        let classes = Classes::resolve(dataset.labels.as_deref(), &data.labels, &found).map_err(|e| match e {
-            Error::Work(cause) => Error::file(&data.folder, cause),
-            other => other,
-        })?;
+        let classes =
+            Classes::resolve(dataset.labels.as_deref(), &data.labels, &found).map_err(|e| match e {
+                Error::Work(cause) => Error::file(&data.folder, cause),
+                other => other,
+            })?;
         let chosen = channels(&data.channels, &dataset.channels)?;
-        let reader =
-            CaseReader { classes: classes.clone(), preprocessing: config.preprocessing.clone(), channels: chosen };
+        let reader = CaseReader {
+            classes: classes.clone(),
+            preprocessing: config.preprocessing.clone(),
+            channels: chosen,
+        };
         let store = Arc::new(CaseStore::new(reader, used, data.cache_mib.saturating_mul(1 << 20)));
         let channels = check_all(&store, &split, &classes, threads, quiet)?;
         Ok(Self { store, split, classes, channels })

@@ -3,9 +3,7 @@
 use super::config::{Freeze, SegmentationConfig};
 use crate::{Error, Result};
 use genesis_model::checkpoint::{StateDict, read_checkpoint};
-use genesis_model::{
-    ClassifierConfig, Nonlinearity, Transfer, UNet3d, UNetConfig, is_classifier, transfer,
-};
+use genesis_model::{ClassifierConfig, Nonlinearity, Transfer, UNet3d, UNetConfig, is_classifier, transfer};
 
 /// The network for so many channels and outputs. Weights decide its width and activation; what became of
 /// every tensor is told. `going_on`: a checkpoint of the run follows, so weights are read for their shape
@@ -21,7 +19,9 @@ pub fn starting_network(
 ) -> Result<UNet3d> {
     let Some(path) = &config.weights else {
         if config.freeze == Freeze::Encoder {
-            return Err(Error::Usage("--freeze encoder would freeze random weights: give --weights FILE".into()));
+            return Err(Error::Usage(
+                "--freeze encoder would freeze random weights: give --weights FILE".into(),
+            ));
         }
         let width = if config.width == 0 { 32 } else { config.width };
         let activation = config.activation;

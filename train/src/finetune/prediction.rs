@@ -1,8 +1,8 @@
 //! The class of every voxel of a case, by sliding window on its working grid.
 
 use super::case::Case;
-use crate::inference::{SegmentSettings, decide, segment_volume};
 use crate::Result;
+use crate::inference::{SegmentSettings, decide, segment_volume};
 use genesis_kernels::Context;
 use genesis_model::UNet3d;
 
@@ -20,9 +20,17 @@ pub fn predict_classes(
     let [nx, ny, nz] = case.size;
     let channels: Vec<&[f32]> = case.image.chunks_exact(nx * ny * nz).collect();
     let mut labels = vec![0u8; nx * ny * nz];
-    segment_volume(cx, network, &channels, case.size, settings, |_, _| (), |x, plane| {
-        decide(plane, outputs, &mut labels[x * ny * nz..(x + 1) * ny * nz]);
-        Ok(())
-    })?;
+    segment_volume(
+        cx,
+        network,
+        &channels,
+        case.size,
+        settings,
+        |_, _| (),
+        |x, plane| {
+            decide(plane, outputs, &mut labels[x * ny * nz..(x + 1) * ny * nz]);
+            Ok(())
+        },
+    )?;
     Ok(labels)
 }

@@ -10,8 +10,8 @@ use super::trainer::SegmentationTrainer;
 use super::validation::{DiceReport, validate};
 use super::{LABELS_KEY, PatchOrder};
 use crate::inference::{SegmentSettings, SlidingWindow};
-use crate::task::{Task, TaskDescription};
 use crate::report::metrics::Number;
+use crate::task::{Task, TaskDescription};
 use crate::trace::Trace;
 use crate::training::checkpoint::{resume_run, save_run};
 use crate::training::journal::Journal;
@@ -133,9 +133,20 @@ pub fn finetune_segmentation(
     // Only now: a refused start or resumption must not change the run's configuration.
     run.write_config("finetune segment", &config.to_toml()?)?;
     announce(config, &trainer, &cases, &plan);
-    let journal = Journal::open(&run, progress.step, &format!("{} loss; 1 - Dice", config.loss), execution.quiet)?;
-    let session =
-        Session { config, run: &run, cases: &cases, plan, trainer, task, identity, progress, journal, started };
+    let journal =
+        Journal::open(&run, progress.step, &format!("{} loss; 1 - Dice", config.loss), execution.quiet)?;
+    let session = Session {
+        config,
+        run: &run,
+        cases: &cases,
+        plan,
+        trainer,
+        task,
+        identity,
+        progress,
+        journal,
+        started,
+    };
     let summary = session.train()?;
     run.write_summary(&summary)?;
     Ok(summary)
@@ -294,20 +305,15 @@ impl Session<'_> {
             statistics: validation.statistics,
             precision: self.config.precision,
         };
-        let report = validate(
-            &mut self.trainer,
-            self.cases,
-            &settings,
-            |number, case, predicted, dice| {
-                if wanted && number < SHOWN {
-                    let mean = dice.mean().map_or("no foreground".into(), |dice| format!("Dice {dice:.3}"));
-                    let caption = format!("{}\n{mean}", case.name);
-                    let voxels: usize = case.size.iter().product();
-                    let image = case.image[..voxels].to_vec();
-                    shown.push((caption, image, predicted, case.labels.clone(), case.size));
-                }
-            },
-        )?;
+        let report = validate(&mut self.trainer, self.cases, &settings, |number, case, predicted, dice| {
+            if wanted && number < SHOWN {
+                let mean = dice.mean().map_or("no foreground".into(), |dice| format!("Dice {dice:.3}"));
+                let caption = format!("{}\n{mean}", case.name);
+                let voxels: usize = case.size.iter().product();
+                let image = case.image[..voxels].to_vec();
+                shown.push((caption, image, predicted, case.labels.clone(), case.size));
+            }
+        })?;
         let samples: Vec<SegmentationSample<'_>> = shown
             .iter()
             .map(|(caption, image, predicted, reference, size)| SegmentationSample {

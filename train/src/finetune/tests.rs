@@ -156,8 +156,10 @@ fn weights_are_inflated_frozen_and_reported() {
     // A second channel: the first again.
     for case in 0..3 {
         let image = |name: String| two.join("images").join(name);
-        std::fs::rename(image(format!("case{case}.nii.gz")), image(format!("case{case}_0000.nii.gz"))).unwrap();
-        std::fs::copy(image(format!("case{case}_0000.nii.gz")), image(format!("case{case}_0001.nii.gz"))).unwrap();
+        std::fs::rename(image(format!("case{case}.nii.gz")), image(format!("case{case}_0000.nii.gz")))
+            .unwrap();
+        std::fs::copy(image(format!("case{case}_0000.nii.gz")), image(format!("case{case}_0001.nii.gz")))
+            .unwrap();
     }
     let mut first = config(&one);
     (first.width, first.steps) = (2, 2);

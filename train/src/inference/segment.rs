@@ -331,7 +331,14 @@ mod tests {
         let cx = Context::new(2);
         let (window, statistics, precision) = (how.window, Statistics::Running, Precision::F32);
         let wanted = super::super::restore_volume(
-            &cx, &mut network, &voxels, size, window, statistics, precision, |_, _| (),
+            &cx,
+            &mut network,
+            &voxels,
+            size,
+            window,
+            statistics,
+            precision,
+            |_, _| (),
         )
         .unwrap();
         assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-5));

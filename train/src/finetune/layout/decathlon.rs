@@ -49,7 +49,9 @@ fn labels(json: &Value) -> Result<Vec<NamedLabel>, String> {
             _ => None,
         };
         labels.push(named.ok_or_else(|| {
-            format!("the label \"{key}\": {value} is not a value from 0 to 255 with a name (regions are not read)")
+            format!(
+                "the label \"{key}\": {value} is not a value from 0 to 255 with a name (regions are not read)"
+            )
         })?);
     }
     labels.sort_by_key(|label| label.value);

@@ -23,7 +23,10 @@ fn volumes(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(other) = found.insert(stem(&name).to_string(), path.clone()) {
-            return Err(Error::file(&path, format!("has the name of {} but for the extension", other.display())));
+            return Err(Error::file(
+                &path,
+                format!("has the name of {} but for the extension", other.display()),
+            ));
         }
     }
     Ok(found)
@@ -70,7 +73,12 @@ pub fn pair(images: &Path, labels: &Path) -> Result<Vec<CaseFiles>> {
         result.push(CaseFiles { name, images: channels.into_values().collect(), label });
     }
     if let Some(path) = maps.values().next() {
-        tracing::warn!("{}: {} label maps have no image ({}, …)", labels.display(), maps.len(), path.display());
+        tracing::warn!(
+            "{}: {} label maps have no image ({}, …)",
+            labels.display(),
+            maps.len(),
+            path.display()
+        );
     }
     Ok(result)
 }

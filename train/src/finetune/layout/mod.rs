@@ -88,8 +88,12 @@ impl Dataset {
         let wanted = first.images.len();
         if let Some(case) = dataset.cases.iter().find(|case| case.images.len() != wanted) {
             let path = case.images.first().unwrap_or(&case.label);
-            let cause =
-                format!("case {} has {} files, case {} has {wanted}", case.name, case.images.len(), first.name);
+            let cause = format!(
+                "case {} has {} files, case {} has {wanted}",
+                case.name,
+                case.images.len(),
+                first.name
+            );
             return Err(Error::file(path, cause));
         }
         Ok(dataset)

@@ -7,8 +7,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// BraTS's endings of the four sequences, until 2021 and since 2023, in one order.
-const SEQUENCES: [(&str, [&str; 2]); 4] =
-    [("FLAIR", ["_flair", "-t2f"]), ("T1", ["_t1", "-t1n"]), ("T1ce", ["_t1ce", "-t1c"]), ("T2", ["_t2", "-t2w"])];
+const SEQUENCES: [(&str, [&str; 2]); 4] = [
+    ("FLAIR", ["_flair", "-t2f"]),
+    ("T1", ["_t1", "-t1n"]),
+    ("T1ce", ["_t1ce", "-t1c"]),
+    ("T2", ["_t2", "-t2w"]),
+];
 /// BraTS's endings of the label map.
 const SEGMENTATIONS: [&str; 2] = ["_seg", "-seg"];
 
@@ -57,7 +61,10 @@ fn brats(root: &Path, files: &BTreeMap<PathBuf, String>) -> Result<Option<Datase
         let beside = |ending: &str| {
             let wanted = format!("{case}{ending}");
             let in_folder = |other: &PathBuf| other.parent() == path.parent();
-            files.iter().find(|(other, name)| **name == wanted && in_folder(other)).map(|(path, _)| path.clone())
+            files
+                .iter()
+                .find(|(other, name)| **name == wanted && in_folder(other))
+                .map(|(path, _)| path.clone())
         };
         let found: Vec<(usize, PathBuf)> = (0..SEQUENCES.len())
             .filter_map(|index| Some((index, beside(SEQUENCES[index].1[year])?)))
@@ -66,7 +73,8 @@ fn brats(root: &Path, files: &BTreeMap<PathBuf, String>) -> Result<Option<Datase
         let wanted = present.get_or_insert_with(|| here.clone());
         if here.is_empty() || *wanted != here {
             let names = |of: &[usize]| of.iter().map(|&i| SEQUENCES[i].0).collect::<Vec<_>>().join(", ");
-            let cause = format!("case {case} has the sequences [{}], others [{}]", names(&here), names(wanted));
+            let cause =
+                format!("case {case} has the sequences [{}], others [{}]", names(&here), names(wanted));
             return Err(Error::file(path, cause));
         }
         let images = found.into_iter().map(|(_, path)| path).collect();
