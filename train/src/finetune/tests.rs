@@ -76,14 +76,14 @@ fn says(error: &Error, parts: &[&str]) {
 fn a_small_network_learns_balls_and_cubes() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    dataset(&data, 6);
+    dataset(&data, 8);
     let run = folder.path().join("run");
     let mut config = config(&data);
-    config.steps = 60;
+    config.steps = 160;
     config.validation.every_epochs = 5;
     let summary = train(&config, &run).unwrap();
     assert!(summary.best_valid_dice > 0.7, "{summary:?}");
-    assert_eq!((summary.steps, summary.train_cases, summary.valid_cases), (60, 5, 1));
+    assert_eq!((summary.steps, summary.train_cases, summary.valid_cases), (160, 6, 2));
     for name in ["config.toml", "metrics.jsonl", "summary.json", "loss.png", "samples/epoch-0005.png"] {
         assert!(run.join(name).is_file(), "{name}");
     }
