@@ -1,5 +1,7 @@
 //! Parameters and their gradients, each in one flat f32 buffer, so that an optimiser is one pass.
 
+mod factors;
+
 use crate::{Error, Result};
 use genesis_kernels::Context;
 use genesis_tensor::{Shape, Tensor};
@@ -27,6 +29,8 @@ pub struct Place {
 pub struct Parameters {
     flat: Tensor,
     places: Vec<Place>,
+    /// What multiplies each parameter's learning rate.
+    factors: Vec<f32>,
 }
 
 impl Parameters {
@@ -45,7 +49,7 @@ impl Parameters {
             // Every parameter starts on a cache line.
             start += shape.elements().next_multiple_of(16);
         }
-        Ok(Self { flat: Tensor::zeros([start])?, places })
+        Ok(Self { flat: Tensor::zeros([start])?, factors: vec![1.0; places.len()], places })
     }
 
     /// Where every parameter lies.

@@ -1,4 +1,4 @@
-//! The two building blocks: convolution + batch norm + activation, and up-convolution.
+//! The building blocks: convolution + batch norm + activation, up-convolution, last layers.
 
 use crate::unet::{Nonlinearity, Statistics};
 use crate::{Error, Result};
@@ -8,6 +8,7 @@ use genesis_kernels::ops::activation::Activation;
 use genesis_kernels::ops::batch_norm::{self, BatchNorm, Fused};
 use genesis_kernels::ops::conv_transpose3d::ConvTranspose3d;
 use genesis_kernels::ops::conv3d::Conv3d;
+use genesis_kernels::ops::linear::Linear;
 use genesis_tensor::Shape;
 
 /// What every layer of a network draws on while its parts are declared.
@@ -57,7 +58,12 @@ pub(crate) struct Pass<'a> {
 
 impl Pass<'_> {
     fn parameter(&mut self, id: ParameterId) -> Result<Var> {
-        Ok(self.tape.parameter(id, self.parameters.view(id)?))
+        let value = self.parameters.view(id)?;
+        Ok(if self.parameters.is_frozen(id) {
+            Var::frozen(id, value)
+        } else {
+            self.tape.parameter(id, value)
+        })
     }
 }
 
@@ -77,11 +83,10 @@ pub(crate) fn part(
     let kept = inputs.clone();
     let output = tape
         .unrecorded(|tape| run(&mut Pass { cx, tape, parameters, buffers, updates, statistics }, inputs))?;
+    let again = if statistics == Statistics::Running { statistics } else { Statistics::Batch };
     // A copy of the buffers would make the next update of the running statistics copy them too.
-    let (again, buffers) = match statistics {
-        Statistics::Running => (Statistics::Running, buffers.clone()),
-        _ => (Statistics::Batch, Parameters::new(&[])?),
-    };
+    let reads_buffers = statistics == Statistics::Running || parameters.has_frozen();
+    let buffers = if reads_buffers { buffers.clone() } else { Parameters::new(&[])? };
     let parameters = parameters.clone();
     let rerun = move |cx: &Context, tape: &mut Tape, inputs: Vec<Var>| {
         let (parameters, buffers) = (&parameters, &mut buffers.clone());
@@ -151,6 +156,13 @@ impl ConvBlock {
         }
     }
 
+    /// True if every parameter is frozen. Such a block is a fixed function: it normalises by its running
+    /// statistics in every pass and leaves them as they are.
+    pub fn is_frozen(&self, parameters: &Parameters) -> bool {
+        let ids = [self.weight, self.bias, self.gamma, self.beta].into_iter().chain(self.slope);
+        ids.into_iter().all(|id| parameters.is_frozen(id))
+    }
+
     fn normalise(&self, pass: &mut Pass, x: &Var) -> Result<Var> {
         let activation = match self.nonlinearity {
             Nonlinearity::Relu => Fused::Relu,
@@ -160,7 +172,7 @@ impl ConvBlock {
         let gamma = pass.parameter(self.gamma)?;
         let beta = pass.parameter(self.beta)?;
         let epsilon = 1e-5;
-        if pass.statistics == Statistics::Running {
+        if pass.statistics == Statistics::Running || self.is_frozen(pass.parameters) {
             let mean = Var::constant(pass.buffers.view(self.running_mean)?);
             let variance = Var::constant(pass.buffers.view(self.running_var)?);
             let operation = BatchNorm { epsilon, statistics: batch_norm::Statistics::Running, activation };
@@ -234,5 +246,27 @@ impl OutputBlock {
         let weight = pass.parameter(self.weight)?;
         let bias = pass.parameter(self.bias)?;
         Ok(pass.tape.apply(pass.cx, Conv3d::same(1), &[x, &weight, &bias])?)
+    }
+}
+
+/// A fully connected layer with bias.
+#[derive(Clone, Debug)]
+pub(crate) struct DenseBlock {
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl DenseBlock {
+    pub fn declare(all: &mut Declaration, prefix: &str, inputs: usize, outputs: usize) -> Self {
+        Self {
+            weight: all.parameter(format!("{prefix}.weight"), [outputs, inputs]),
+            bias: all.parameter(format!("{prefix}.bias"), [outputs]),
+        }
+    }
+
+    pub fn forward(&self, pass: &mut Pass, x: &Var) -> Result<Var> {
+        let weight = pass.parameter(self.weight)?;
+        let bias = pass.parameter(self.bias)?;
+        Ok(pass.tape.apply(pass.cx, Linear, &[x, &weight, &bias])?)
     }
 }

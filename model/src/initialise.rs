@@ -1,6 +1,7 @@
 //! Initial values of the parameters.
 
-use crate::{Result, UNet3d};
+use crate::Result;
+use crate::network::Tensors;
 use genesis_autograd::ParameterId;
 use genesis_tensor::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
@@ -34,13 +35,10 @@ impl std::str::FromStr for Initialiser {
     }
 }
 
-impl UNet3d {
+impl Tensors {
     /// Draws every parameter. One stream per parameter, so that a head of another size does not
     /// change the values of the rest.
-    ///
-    /// # Errors
-    /// Memory.
-    pub fn initialise(&mut self, how: Initialiser, seed: u64) -> Result<()> {
+    pub(crate) fn initialise(&mut self, how: Initialiser, seed: u64) -> Result<()> {
         let places = self.parameters.places().to_vec();
         let mut bias_bound = 0.0;
         for (index, place) in places.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Floor 4 of Genesis: blocks, the 3D U-Net, initialisers, checkpoints.
+//! Floor 4 of Genesis: blocks, the 3D U-Net, the classifier, initialisers, checkpoints, weight transfer.
 //!
 //! ```
 //! use genesis_autograd::{Tape, Var};
@@ -18,14 +18,22 @@
 
 mod blocks;
 pub mod checkpoint;
+mod classifier;
+mod encoder;
 pub mod error;
 mod initialise;
 mod levels;
+mod network;
 mod state;
+pub mod transfer;
 mod unet;
 
+pub use classifier::{Classifier3d, ClassifierConfig};
+pub use encoder::DIVISOR;
 pub use error::{Error, Result};
 pub use initialise::Initialiser;
 pub use levels::Levels;
-pub use state::wanted_statistics;
-pub use unet::{DIVISOR, Nonlinearity, Statistics, UNet3d, UNetConfig};
+pub use network::{Network, Tensors};
+pub use state::{is_classifier, wanted_statistics};
+pub use transfer::{Transfer, TransferReport};
+pub use unet::{Nonlinearity, Statistics, UNet3d, UNetConfig};

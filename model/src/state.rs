@@ -2,10 +2,15 @@
 
 use crate::blocks::Kind;
 use crate::checkpoint::{NamedTensor, StateDict};
-use crate::{Error, Nonlinearity, Result, Statistics, UNet3d, UNetConfig};
+use crate::network::Tensors;
+use crate::{Classifier3d, ClassifierConfig, Error, Nonlinearity, Result, Statistics, UNet3d, UNetConfig};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// Metadata key of the network's shape, as JSON.
+/// Metadata key of a U-Net's shape, as JSON.
 const NETWORK_KEY: &str = "genesis.network";
+/// Metadata key of a classifier's shape, as JSON.
+const CLASSIFIER_KEY: &str = "genesis.classifier";
 /// Metadata key of the statistics to evaluate with: `running` or `batch`.
 const STATISTICS_KEY: &str = "genesis.statistics";
 
@@ -16,16 +21,14 @@ impl UNetConfig {
     /// # Errors
     /// A state dict without the first or last convolution, or with extents that do not fit together.
     pub fn from_state(state: &StateDict) -> Result<Self> {
-        if let Some(text) = state.metadata.get(NETWORK_KEY) {
-            return serde_json::from_str(text)
-                .map_err(|error| Error::Invalid(format!("metadata {NETWORK_KEY}: {error}")));
+        if let Some(config) = recorded(state, NETWORK_KEY)? {
+            return Ok(config);
         }
-        let extents = |name: &str| match state.get(name) {
-            Some(tensor) => Ok(tensor.shape.clone()),
-            None => Err(Error::MissingTensor { tensor: name.to_string() }),
-        };
-        let first = extents("down_tr64.ops.0.conv1.weight")?;
-        let last = extents("out_tr.final_conv.weight")?;
+        if is_classifier(state) {
+            return Err(Error::invalid("the weights of a classifier (dense_2), not of a U-Net"));
+        }
+        let first = extents(state, "down_tr64.ops.0.conv1.weight")?;
+        let last = extents(state, "out_tr.final_conv.weight")?;
         let (&[width, channels, 3, 3, 3], &[classes, inputs, 1, 1, 1]) = (&first[..], &last[..]) else {
             return Err(Error::Invalid(format!(
                 "not the weights of a 3D U-Net: down_tr64.ops.0.conv1.weight {first:?}, out_tr.final_conv.weight \
@@ -38,10 +41,57 @@ impl UNetConfig {
                 2 * width
             )));
         }
-        let prelu = state.get("down_tr64.ops.0.activation.weight").is_some();
-        let activation = if prelu { Nonlinearity::Prelu } else { Nonlinearity::Relu };
-        Ok(Self { channels, classes, width, activation })
+        Ok(Self { channels, classes, width, activation: activation(state) })
     }
+}
+
+impl ClassifierConfig {
+    /// As [`UNetConfig::from_state`], for a classifier.
+    ///
+    /// # Errors
+    /// A state dict without the first convolution or the dense layers, or with extents that do not fit together.
+    pub fn from_state(state: &StateDict) -> Result<Self> {
+        if let Some(config) = recorded(state, CLASSIFIER_KEY)? {
+            return Ok(config);
+        }
+        if !is_classifier(state) && state.get("out_tr.final_conv.weight").is_some() {
+            return Err(Error::invalid("the weights of a U-Net (out_tr), not of a classifier"));
+        }
+        let first = extents(state, "down_tr64.ops.0.conv1.weight")?;
+        let last = extents(state, "dense_2.weight")?;
+        match (&first[..], &last[..]) {
+            (&[width, channels, 3, 3, 3], &[classes, hidden]) if hidden == 32 * width => {
+                Ok(Self { channels, classes, width, activation: activation(state) })
+            }
+            _ => Err(Error::Invalid(format!(
+                "not the weights of a classifier: down_tr64.ops.0.conv1.weight {first:?}, dense_2.weight {last:?}"
+            ))),
+        }
+    }
+}
+
+/// True if a state dict holds a classifier: it has the layer `dense_2`.
+pub fn is_classifier(state: &StateDict) -> bool {
+    state.get("dense_2.weight").is_some()
+}
+
+/// A network's shape in the metadata.
+fn recorded<T: DeserializeOwned>(state: &StateDict, key: &str) -> Result<Option<T>> {
+    let parse = |text: &String| {
+        serde_json::from_str(text).map_err(|error| Error::Invalid(format!("metadata {key}: {error}")))
+    };
+    state.metadata.get(key).map(parse).transpose()
+}
+
+fn extents(state: &StateDict, name: &str) -> Result<Vec<usize>> {
+    let missing = || Error::MissingTensor { tensor: name.to_string() };
+    Ok(state.get(name).ok_or_else(missing)?.shape.clone())
+}
+
+/// PReLU if there are slopes, else ReLU.
+fn activation(state: &StateDict) -> Nonlinearity {
+    let prelu = state.get("down_tr64.ops.0.activation.weight").is_some();
+    if prelu { Nonlinearity::Prelu } else { Nonlinearity::Relu }
 }
 
 /// The statistics a checkpoint wants to be evaluated with, and why.
@@ -72,13 +122,9 @@ pub fn wanted_statistics(state: &StateDict) -> (Statistics, &'static str) {
     }
 }
 
-impl UNet3d {
-    /// All tensors under the original's names and in its order, with the metadata Genesis needs to
-    /// rebuild the network. `statistics` says how the network is to be evaluated.
-    ///
-    /// # Errors
-    /// Memory.
-    pub fn state(&self, statistics: Statistics) -> Result<StateDict> {
+impl Tensors {
+    /// All tensors, with a network's shape and statistics in the metadata.
+    fn state(&self, key: &str, config: &impl Serialize, statistics: Statistics) -> Result<StateDict> {
         let mut state = StateDict::default();
         for (name, kind) in &self.order {
             let tensor = match kind {
@@ -91,20 +137,14 @@ impl UNet3d {
             };
             state.tensors.push(NamedTensor::from_f32(name, tensor.shape().dims(), tensor.as_slice())?);
         }
-        let network =
-            serde_json::to_string(&self.config()).map_err(|error| Error::Invalid(error.to_string()))?;
-        state.metadata.insert(NETWORK_KEY.into(), network);
+        let network = serde_json::to_string(config).map_err(|error| Error::Invalid(error.to_string()))?;
+        state.metadata.insert(key.into(), network);
         let statistics = if statistics == Statistics::Running { "running" } else { "batch" };
         state.metadata.insert(STATISTICS_KEY.into(), statistics.into());
         Ok(state)
     }
 
-    /// Takes every tensor of the network from a state dict. Counters may be missing; names the
-    /// network does not have are returned.
-    ///
-    /// # Errors
-    /// Missing names (all counted, the first few named), another shape, a value that is not finite.
-    pub fn load(&mut self, state: &StateDict) -> Result<Vec<String>> {
+    pub(crate) fn load(&mut self, state: &StateDict) -> Result<Vec<String>> {
         let tensors = |kind: &Kind| !matches!(kind, Kind::Updates(_));
         let missing: Vec<&str> = self
             .order
@@ -140,6 +180,17 @@ impl UNet3d {
         let known = |tensor: &&NamedTensor| self.order.iter().all(|(name, _)| *name != tensor.name);
         Ok(state.tensors.iter().filter(known).map(|tensor| tensor.name.clone()).collect())
     }
+}
+
+impl UNet3d {
+    /// All tensors under the original's names and in its order, with the metadata Genesis needs to
+    /// rebuild the network. `statistics` says how the network is to be evaluated.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn state(&self, statistics: Statistics) -> Result<StateDict> {
+        self.tensors.state(NETWORK_KEY, &self.config(), statistics)
+    }
 
     /// The network a state dict describes, with its weights.
     ///
@@ -147,6 +198,27 @@ impl UNet3d {
     /// As [`UNetConfig::from_state`] and [`UNet3d::load`].
     pub fn from_state(state: &StateDict) -> Result<Self> {
         let mut network = Self::new(UNetConfig::from_state(state)?)?;
+        network.load(state)?;
+        Ok(network)
+    }
+}
+
+impl Classifier3d {
+    /// All tensors under the original's names, the encoder's first, with the metadata Genesis needs to
+    /// rebuild the network. `statistics` says how the network is to be evaluated.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn state(&self, statistics: Statistics) -> Result<StateDict> {
+        self.tensors.state(CLASSIFIER_KEY, &self.config(), statistics)
+    }
+
+    /// The network a state dict describes, with its weights.
+    ///
+    /// # Errors
+    /// As [`ClassifierConfig::from_state`] and [`Classifier3d::load`].
+    pub fn from_state(state: &StateDict) -> Result<Self> {
+        let mut network = Self::new(ClassifierConfig::from_state(state)?)?;
         network.load(state)?;
         Ok(network)
     }

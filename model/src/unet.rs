@@ -8,11 +8,12 @@
 //!                             └ pool ─ down_tr512 ┘
 //! ```
 
-use crate::blocks::{ConvBlock, Declaration, Kind, OutputBlock, Pass, UpBlock, part};
+use crate::blocks::{ConvBlock, Declaration, OutputBlock, UpBlock, part};
+use crate::encoder::{Encoder, pair};
+use crate::network::{Network, Tensors, network_methods};
 use crate::{Error, Levels, Result};
-use genesis_autograd::{Gradients, Parameters, Tape, Var};
+use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
-use genesis_kernels::ops::max_pool3d::MaxPool3d;
 use serde::{Deserialize, Serialize};
 
 /// The activation after every batch norm.
@@ -41,7 +42,8 @@ impl std::str::FromStr for Nonlinearity {
     }
 }
 
-/// Which statistics batch norm uses in a pass.
+/// Which statistics batch norm uses in a pass. A block whose parameters are all frozen (learning-rate factor 0)
+/// uses its running ones in every pass and leaves them as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Statistics {
@@ -72,21 +74,15 @@ impl Default for UNetConfig {
     }
 }
 
-/// Extents must divide by this: three poolings.
-pub const DIVISOR: usize = 8;
-
 /// The network: layers, parameters, running statistics.
 #[derive(Clone, Debug)]
 pub struct UNet3d {
     config: UNetConfig,
     checkpoints: Levels,
-    down: [[ConvBlock; 2]; 4],
+    encoder: Encoder,
     up: [(UpBlock, [ConvBlock; 2]); 3],
     out: OutputBlock,
-    pub(crate) parameters: Parameters,
-    pub(crate) buffers: Parameters,
-    pub(crate) updates: Vec<u64>,
-    pub(crate) order: Vec<(String, Kind)>,
+    pub(crate) tensors: Tensors,
 }
 
 impl UNet3d {
@@ -101,22 +97,11 @@ impl UNet3d {
             return Err(Error::invalid("channels, classes and width must be at least 1"));
         }
         let mut all = Declaration::default();
-        let pair = |all: &mut Declaration, name: &str, inputs: usize, middle: usize, outputs: usize| {
-            [
-                ConvBlock::declare(all, &format!("{name}.ops.0"), inputs, middle, activation),
-                ConvBlock::declare(all, &format!("{name}.ops.1"), middle, outputs, activation),
-            ]
-        };
+        let encoder = Encoder::declare(&mut all, channels, width, activation);
         let w = width;
-        let down = [
-            pair(&mut all, "down_tr64", channels, w, 2 * w),
-            pair(&mut all, "down_tr128", 2 * w, 2 * w, 4 * w),
-            pair(&mut all, "down_tr256", 4 * w, 4 * w, 8 * w),
-            pair(&mut all, "down_tr512", 8 * w, 8 * w, 16 * w),
-        ];
         let level = |all: &mut Declaration, name: &str, deep: usize, skip: usize| {
             let up = UpBlock::declare(all, name, deep);
-            (up, pair(all, name, deep + skip, skip, skip))
+            (up, pair(all, name, [deep + skip, skip, skip], activation))
         };
         let up = [
             level(&mut all, "up_tr256", 16 * w, 8 * w),
@@ -124,18 +109,8 @@ impl UNet3d {
             level(&mut all, "up_tr64", 4 * w, 2 * w),
         ];
         let out = OutputBlock::declare(&mut all, "out_tr", 2 * w, classes);
-        let parameters = Parameters::new(&all.parameters)?;
-        let mut buffers = Parameters::new(&all.buffers)?;
-        let mut updates = 0;
-        for (name, kind) in &all.order {
-            match kind {
-                Kind::Buffer(id) if name.ends_with("running_var") => buffers.values_mut(*id)?.fill(1.0),
-                Kind::Updates(_) => updates += 1,
-                _ => {}
-            }
-        }
-        let (checkpoints, order) = (Levels::NONE, all.order);
-        Ok(Self { config, checkpoints, down, up, out, parameters, buffers, updates: vec![0; updates], order })
+        let tensors = Tensors::new(all)?;
+        Ok(Self { config, checkpoints: Levels::NONE, encoder, up, out, tensors })
     }
 
     /// The network's shape.
@@ -143,30 +118,7 @@ impl UNet3d {
         self.config
     }
 
-    /// The levels that, on a tape that records, keep their inputs alone and run again in the backward
-    /// pass: less memory, a third more time for each, gradients and running statistics the same to the
-    /// bit. None at first.
-    pub fn set_checkpoints(&mut self, levels: Levels) {
-        self.checkpoints = levels;
-    }
-
-    /// The trainable values.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    /// The trainable values, to update.
-    pub fn parameters_mut(&mut self) -> &mut Parameters {
-        &mut self.parameters
-    }
-
-    /// A gradient buffer for this network, all zeros.
-    ///
-    /// # Errors
-    /// Memory.
-    pub fn zero_gradients(&self) -> Result<Gradients> {
-        Ok(self.parameters.zero_gradients()?)
-    }
+    network_methods!();
 
     /// From `[N, D, H, W, channels]` to logits `[N, D, H, W, classes]`; the sigmoid of a logit is
     /// the restored intensity or the class's probability.
@@ -180,34 +132,11 @@ impl UNet3d {
         input: Var,
         statistics: Statistics,
     ) -> Result<Var> {
-        let shape = input.shape();
-        let Some([_, d, h, w, c]) = shape.ndhwc() else {
-            return Err(Error::invalid(format!("wanted an input [N, D, H, W, C], was given {shape}")));
-        };
-        if [d, h, w].iter().any(|extent| extent % DIVISOR != 0 || *extent == 0) {
-            let cause = format!("extents must divide by {DIVISOR} (three poolings), was given {d}x{h}x{w}");
-            return Err(Error::invalid(cause));
-        }
-        if c != self.config.channels {
-            let cause = format!("wanted {} input channels, was given {c}", self.config.channels);
-            return Err(Error::invalid(cause));
-        }
         let checkpoints = self.checkpoints;
-        let Self { down, up, out, parameters, buffers, updates, .. } = self;
-        let mut pass = Pass { cx, tape, parameters, buffers, updates, statistics };
+        let Self { encoder, up, out, tensors, .. } = self;
+        let mut pass = tensors.pass(cx, tape, statistics);
         let mut skips = Vec::with_capacity(3);
-        let mut x = input;
-        for (level, blocks) in down.iter().enumerate() {
-            let blocks = blocks.clone();
-            x = part(&mut pass, checkpoints.contains(level), vec![x], move |pass, inputs| {
-                let x = blocks[0].forward(pass, inputs)?;
-                blocks[1].forward(pass, vec![x])
-            })?;
-            if level < 3 {
-                let pooled = pass.tape.apply(cx, MaxPool3d::HALVE, &[&x])?;
-                skips.push(std::mem::replace(&mut x, pooled));
-            }
-        }
+        let mut x = encoder.forward(&mut pass, checkpoints, input, |skip| skips.push(skip))?;
         for (number, (up, blocks)) in up.iter().enumerate() {
             let skip = skips.pop().ok_or_else(|| Error::invalid("a level without its skip"))?;
             let (up, blocks) = (up.clone(), blocks.clone());
@@ -219,5 +148,37 @@ impl UNet3d {
             })?;
         }
         out.forward(&mut pass, &x)
+    }
+}
+
+impl Network for UNet3d {
+    const KIND: &'static str = "U-Net";
+
+    fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    fn tensors_mut(&mut self) -> &mut Tensors {
+        &mut self.tensors
+    }
+
+    fn channels(&self) -> usize {
+        self.config.channels
+    }
+
+    fn classes(&self) -> usize {
+        self.config.classes
+    }
+
+    fn set_checkpoints(&mut self, levels: Levels) {
+        self.checkpoints = levels;
+    }
+
+    fn forward(&mut self, cx: &Context, tape: &mut Tape, input: Var, statistics: Statistics) -> Result<Var> {
+        Self::forward(self, cx, tape, input, statistics)
+    }
+
+    fn state(&self, statistics: Statistics) -> Result<crate::checkpoint::StateDict> {
+        Self::state(self, statistics)
     }
 }

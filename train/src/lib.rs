@@ -10,6 +10,7 @@ pub mod deform;
 pub mod demo;
 pub mod error;
 pub mod evaluation;
+pub mod finetune;
 pub mod inference;
 pub mod phantom;
 pub mod precision;

@@ -44,6 +44,11 @@ impl Var {
         Self { tensor, node: None, parameter: None }
     }
 
+    /// A parameter that is frozen: a constant that traces know by its name.
+    pub fn frozen(id: ParameterId, value: Tensor) -> Self {
+        Self { tensor: value, node: None, parameter: Some(id) }
+    }
+
     /// The value.
     pub fn tensor(&self) -> &Tensor {
         &self.tensor

@@ -8,6 +8,7 @@ pub mod cubes;
 pub mod deform;
 pub mod demo;
 pub mod devices;
+pub mod finetune;
 pub mod inspect;
 pub mod phantom;
 pub mod predict;
@@ -46,6 +47,7 @@ enum Command {
     Cubes(cubes::CubesArgs),
     Deform(deform::DeformArgs),
     Pretrain(pretrain::PretrainArgs),
+    Finetune(finetune::FinetuneArgs),
     Restore(restore::RestoreArgs),
     Predict(predict::PredictArgs),
     Convert(convert::ConvertArgs),
@@ -75,6 +77,7 @@ impl Cli {
             Command::Cubes(args) => cubes::run(args, common),
             Command::Deform(args) => deform::run(args, common),
             Command::Pretrain(args) => pretrain::run(args, common),
+            Command::Finetune(args) => finetune::run(args, common),
             Command::Restore(args) => restore::run(args, common),
             Command::Predict(args) => predict::run(args, common),
             Command::Convert(args) => convert::run(args, common),

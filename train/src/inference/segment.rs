@@ -31,15 +31,15 @@ pub struct SegmentSettings {
 
 /// Segments a volume whose channels are `[X, Y, Z]` (z fastest), prepared as in training. Calls
 /// `emit(x, plane)` once for every x in order, with probabilities `[K, Y, Z]` for the K outputs of the
-/// network: softmax, or for K = 1 the sigmoid. A volume smaller than the window is continued by its
-/// outermost voxels. `done(windows, total)` reports progress.
+/// network: softmax, or for K = 1 the sigmoid. Beyond the faces of a volume smaller than the window lies
+/// each channel's least intensity, as in training. `done(windows, total)` reports progress.
 ///
 /// # Errors
 /// A window the network cannot take, channels of another number or size, memory; the receiver's.
 pub fn segment_volume(
     cx: &Context,
     network: &mut UNet3d,
-    channels: &[Vec<f32>],
+    channels: &[impl AsRef<[f32]>],
     size: [usize; 3],
     settings: &SegmentSettings,
     mut done: impl FnMut(usize, usize),
@@ -47,6 +47,9 @@ pub fn segment_volume(
 ) -> Result<()> {
     let SegmentSettings { window, batch_size, flips, .. } = *settings;
     window.check()?;
+    let channels: Vec<&[f32]> = channels.iter().map(AsRef::as_ref).collect();
+    let least = |channel: &&[f32]| channel.iter().copied().fold(f32::INFINITY, f32::min);
+    let padding: Vec<f32> = channels.iter().map(least).collect();
     let wanted = network.config().channels;
     if channels.len() != wanted {
         return Err(Error::Work(format!("{} channels, but the network takes {wanted}", channels.len())));
@@ -73,7 +76,7 @@ pub fn segment_volume(
         for batch in row.chunks(batch_size.max(1)) {
             for flip in 0..if flips { 8 } else { 1 } {
                 let mirrored = std::array::from_fn(|axis| flip >> axis & 1 == 1);
-                let input = windows(cx, channels, size, window.size, x, batch, mirrored)?;
+                let input = windows(cx, &channels, &padding, size, window.size, x, batch, mirrored)?;
                 let logits = forward(cx, network, input, settings)?;
                 slab.add(cx, logits.as_slice(), x, batch, mirrored);
             }
@@ -109,7 +112,8 @@ pub fn decide(plane: &[f32], outputs: usize, labels: &mut [u8]) {
 /// A batch of windows `[N, D, H, W, C]`, mirrored along the given axes.
 fn windows(
     cx: &Context,
-    channels: &[Vec<f32>],
+    channels: &[&[f32]],
+    padding: &[f32],
     size: [usize; 3],
     [w0, w1, w2]: [usize; 3],
     x: usize,
@@ -123,15 +127,15 @@ fn windows(
         let ([y, z], i) = (batch[index / w0], index % w0);
         let at = |start: usize, local: usize, axis: usize, extent: usize| {
             let local = if mirrored[axis] { extent - 1 - local } else { local };
-            (start + local).min(size[axis] - 1)
+            (start + local < size[axis]).then_some(start + local)
         };
         let x = at(x, i, 0, w0);
         for j in 0..w1 {
-            let line = (x * size[1] + at(y, j, 1, w1)) * size[2];
+            let line = x.zip(at(y, j, 1, w1)).map(|(x, y)| (x * size[1] + y) * size[2]);
             for k in 0..w2 {
-                let source = line + at(z, k, 2, w2);
+                let source = line.zip(at(z, k, 2, w2)).map(|(line, z)| line + z);
                 for (c, channel) in channels.iter().enumerate() {
-                    plane[(j * w2 + k) * count + c] = channel[source];
+                    plane[(j * w2 + k) * count + c] = source.map_or(padding[c], |source| channel[source]);
                 }
             }
         }
@@ -318,26 +322,45 @@ mod tests {
     }
 
     #[test]
-    fn one_output_agrees_with_the_window_of_restoration_even_where_the_volume_is_smaller() {
+    fn one_output_agrees_with_the_window_of_restoration() {
         let mut network = network(1, 1);
-        for size in [[37, 19, 21], [9, 30, 5], [1, 1, 1]] {
-            let voxels = noise(size.iter().product(), 37);
+        let size = [37, 19, 21];
+        let voxels = noise(size.iter().product(), 37);
+        let how = settings([16, 8, 8], 3, false);
+        let found = whole(&mut network, std::slice::from_ref(&voxels), size, &how);
+        let cx = Context::new(2);
+        let (window, statistics, precision) = (how.window, Statistics::Running, Precision::F32);
+        let wanted = super::super::restore_volume(
+            &cx,
+            &mut network,
+            &voxels,
+            size,
+            window,
+            statistics,
+            precision,
+            |_, _| (),
+        )
+        .unwrap();
+        assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+
+    #[test]
+    fn beyond_a_small_volume_lies_its_least_intensity() {
+        let mut network = network(1, 1);
+        for size in [[9, 8, 5], [1, 1, 1]] {
+            let voxels: Vec<f32> = noise(size.iter().product(), 37).iter().map(|v| v - 0.25).collect();
             let how = settings([16, 8, 8], 3, false);
             let found = whole(&mut network, std::slice::from_ref(&voxels), size, &how);
-            let cx = Context::new(2);
-            let (window, statistics) = (how.window, Statistics::Running);
-            let wanted = super::super::restore_volume(
-                &cx,
-                &mut network,
-                &voxels,
-                size,
-                window,
-                statistics,
-                Precision::F32,
-                |_, _| (),
-            )
-            .unwrap();
-            assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-5), "{size:?}");
+            let mut padded = vec![voxels.iter().copied().fold(f32::INFINITY, f32::min); 1024];
+            for (place, &value) in voxels.iter().enumerate() {
+                let (x, y, z) = (place / (size[1] * size[2]), place / size[2] % size[1], place % size[2]);
+                padded[(x * 8 + y) * 8 + z] = value;
+            }
+            let wanted = whole(&mut network, &[padded], [16, 8, 8], &how);
+            for (place, value) in found.iter().enumerate() {
+                let (x, y, z) = (place / (size[1] * size[2]), place / size[2] % size[1], place % size[2]);
+                assert!((value - wanted[(x * 8 + y) * 8 + z]).abs() < 1e-5, "{size:?}");
+            }
         }
     }
 

@@ -6,11 +6,14 @@
 
 use super::config::RunConfig;
 use super::trainer::Trainer;
+use super::updater::Updater;
 use crate::{Error, Result};
+use genesis_autograd::Parameters;
 use genesis_model::checkpoint::{
-    NamedTensor, OptimizerState, ParameterState, read_checkpoint, write_safetensors,
+    NamedTensor, OptimizerState, ParameterState, StateDict, read_checkpoint, write_safetensors,
 };
 use genesis_model::{Statistics, UNet3d, wanted_statistics};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -38,24 +41,9 @@ pub struct Progress {
 /// # Errors
 /// A disk that is full or cannot be written; the file that was there before stays as it was.
 pub fn save(path: &Path, trainer: &Trainer, config: &RunConfig, progress: &Progress) -> Result<()> {
-    let mut state = trainer.network.state(config.validation.statistics).map_err(work)?;
-    let places = trainer.network.parameters().places();
-    let mut optimizer = OptimizerState::default();
-    for place in places {
-        let mut slots = Vec::new();
-        for (name, buffer) in trainer.state_names().iter().zip(&trainer.state) {
-            let values = buffer.window(place.start, place.shape).map_err(work)?;
-            slots.push(NamedTensor::from_f32(*name, place.shape.dims(), values.as_slice()).map_err(work)?);
-        }
-        let parameter = place.name.clone();
-        optimizer.parameters.push(ParameterState { parameter, step: Some(trainer.step), slots });
-    }
-    optimizer.append_to(&mut state).map_err(work)?;
-    let json = |value: std::result::Result<String, serde_json::Error>| value.map_err(work);
-    state.metadata.insert(CONFIG_KEY.into(), json(serde_json::to_string(&config.identity()))?);
-    state.metadata.insert(PROGRESS_KEY.into(), json(serde_json::to_string(progress))?);
-    state.metadata.insert(VERSION_KEY.into(), env!("CARGO_PKG_VERSION").into());
-    Ok(write_safetensors(path, &state)?)
+    let state = trainer.network.state(config.validation.statistics)?;
+    let parameters = trainer.network.parameters();
+    save_run(path, state, parameters, &trainer.updater, &config.identity(), progress)
 }
 
 /// Puts a checkpoint's weights, statistics and optimiser state into a trainer of the same run.
@@ -63,6 +51,60 @@ pub fn save(path: &Path, trainer: &Trainer, config: &RunConfig, progress: &Progr
 /// # Errors
 /// A damaged file, or one of another configuration (the first difference is named).
 pub fn resume(path: &Path, trainer: &mut Trainer, config: &RunConfig) -> Result<Progress> {
+    let Trainer { network, updater, .. } = trainer;
+    let defaults = RunConfig::preset(config.preset).identity();
+    let identity = config.identity();
+    let (state, progress): (StateDict, Progress) =
+        resume_run(path, network.parameters(), updater, &defaults, &identity)?;
+    network.load(&state).map_err(|error| Error::file(path, error))?;
+    updater.step = progress.step;
+    Ok(progress)
+}
+
+/// Writes a checkpoint of any network, atomically: its tensors in `state`, the updater's, and in the
+/// metadata the configuration's `identity` and the run's `progress`.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_run(
+    path: &Path,
+    mut state: StateDict,
+    parameters: &Parameters,
+    updater: &Updater,
+    identity: &impl Serialize,
+    progress: &impl Serialize,
+) -> Result<()> {
+    let mut optimizer = OptimizerState::default();
+    for place in parameters.places() {
+        let mut slots = Vec::new();
+        for (name, buffer) in updater.state_names().iter().zip(&updater.state) {
+            let values = buffer.window(place.start, place.shape).map_err(work)?;
+            slots.push(NamedTensor::from_f32(*name, place.shape.dims(), values.as_slice()).map_err(work)?);
+        }
+        let parameter = place.name.clone();
+        optimizer.parameters.push(ParameterState { parameter, step: Some(updater.step), slots });
+    }
+    optimizer.append_to(&mut state).map_err(work)?;
+    let json = |value: std::result::Result<String, serde_json::Error>| value.map_err(work);
+    state.metadata.insert(CONFIG_KEY.into(), json(serde_json::to_string(identity))?);
+    state.metadata.insert(PROGRESS_KEY.into(), json(serde_json::to_string(progress))?);
+    state.metadata.insert(VERSION_KEY.into(), env!("CARGO_PKG_VERSION").into());
+    Ok(write_safetensors(path, &state)?)
+}
+
+/// Reads a checkpoint to go on from: the optimiser's state goes into `updater`, the network's tensors
+/// and the run's progress are returned. `defaults` is the identity of a configuration that says
+/// nothing: a checkpoint older than a setting was written under the setting's default.
+///
+/// # Errors
+/// As [`resume`].
+pub fn resume_run<P: DeserializeOwned>(
+    path: &Path,
+    parameters: &Parameters,
+    updater: &mut Updater,
+    defaults: &impl Serialize,
+    identity: &impl Serialize,
+) -> Result<(StateDict, P)> {
     let checkpoint = read_checkpoint(path)?;
     let metadata = |key: &str| {
         let text = checkpoint.state.metadata.get(key);
@@ -72,25 +114,22 @@ pub fn resume(path: &Path, trainer: &mut Trainer, config: &RunConfig) -> Result<
     };
     let mut saved: serde_json::Value =
         serde_json::from_str(metadata(CONFIG_KEY)?).map_err(|error| Error::file(path, error))?;
-    // A checkpoint older than a setting was written under the setting's default.
-    let defaults = serde_json::to_value(RunConfig::preset(config.preset).identity()).map_err(work)?;
+    let defaults = serde_json::to_value(defaults).map_err(work)?;
     if let (Some(saved), Some(defaults)) = (saved.as_object_mut(), defaults.as_object()) {
         for (key, value) in defaults {
             saved.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
-    let present = serde_json::to_value(config.identity()).map_err(work)?;
+    let present = serde_json::to_value(identity).map_err(work)?;
     if let Some(difference) = first_difference("", &saved, &present) {
         return Err(Error::file(path, format!("belongs to a run of another configuration: {difference}")));
     }
-    let progress: Progress =
-        serde_json::from_str(metadata(PROGRESS_KEY)?).map_err(|error| Error::file(path, error))?;
-    trainer.network.load(&checkpoint.state).map_err(|error| Error::file(path, error))?;
+    let progress = serde_json::from_str(metadata(PROGRESS_KEY)?).map_err(|error| Error::file(path, error))?;
     let optimizer = checkpoint.optimizer.unwrap_or_default();
-    let names = trainer.state_names();
-    for (slot, buffer) in names.iter().zip(&mut trainer.state) {
+    let names = updater.state_names();
+    for (slot, buffer) in names.iter().zip(&mut updater.state) {
         let values = buffer.as_mut_slice().map_err(work)?;
-        for place in trainer.network.parameters().places() {
+        for place in parameters.places() {
             let tensor = optimizer.get(&place.name, slot).filter(|tensor| tensor.shape == place.shape.dims());
             let tensor = tensor.ok_or_else(|| {
                 Error::file(path, format!("optimizer state {slot} of {} is missing or misshapen", place.name))
@@ -99,8 +138,7 @@ pub fn resume(path: &Path, trainer: &mut Trainer, config: &RunConfig) -> Result<
             values[range].copy_from_slice(&tensor.to_f32());
         }
     }
-    trainer.step = progress.step;
-    Ok(progress)
+    Ok((checkpoint.state, progress))
 }
 
 /// A network read from any checkpoint, with the statistics it wants to be evaluated with.

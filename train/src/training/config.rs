@@ -1,5 +1,6 @@
 //! Everything that decides a run, as written to `config.toml`.
 
+use super::config_file::{laid_over, one_line, read_table};
 use crate::cubes::{CubeSettings, Modality};
 use crate::deform::Recipe;
 use crate::{Error, Precision, Result};
@@ -199,18 +200,15 @@ impl RunConfig {
     /// # Errors
     /// An unreadable file, an unknown key or a value of the wrong type, named.
     pub fn from_file(path: &Path, preset: Option<Preset>) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let over: toml::Table = text.parse().map_err(|error| Error::file(path, one_line(&error)))?;
+        let over = read_table(path)?;
         let named = over.get("preset").cloned().map(toml::Value::try_into).transpose();
         let named: Option<Preset> = named.map_err(|error| Error::file(path, one_line(&error)))?;
         let base = Self::preset(preset.or(named).unwrap_or_default());
-        let mut table = toml::Table::try_from(&base).map_err(|error| Error::file(path, one_line(&error)))?;
-        lay_over(&mut table, over);
+        let mut config: Self = laid_over(path, &base, over)?;
         if let Some(preset) = preset {
-            let value = toml::Value::try_from(preset).map_err(|error| Error::file(path, one_line(&error)))?;
-            table.insert("preset".into(), value);
+            config.preset = preset;
         }
-        table.try_into().map_err(|error: toml::de::Error| Error::file(path, one_line(&error)))
+        Ok(config)
     }
 
     /// The whole configuration as TOML.
@@ -270,27 +268,6 @@ impl RunConfig {
             return usage("a cosine schedule needs the run's length: give --epochs or --steps".into());
         }
         Ok(())
-    }
-}
-
-fn lay_over(base: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => lay_over(base, over),
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
-    }
-}
-
-/// TOML errors draw a picture over several lines; users get one.
-fn one_line(error: &impl ToString) -> String {
-    let text = error.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    match (lines.first(), lines.last()) {
-        (Some(first), Some(last)) if lines.len() > 1 => format!("{last} ({first})"),
-        _ => text.trim().to_string(),
     }
 }
 

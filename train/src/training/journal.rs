@@ -2,12 +2,13 @@
 
 use super::loader::Batch;
 use super::run_directory::RunDirectory;
-use super::trainer::{StepReport, ValidationReport};
+use super::trainer::StepReport;
 use crate::Result;
 use crate::progress::Progress;
 use crate::report::curves::LossCurves;
 use crate::report::metrics::{MetricsWriter, Number, Record, Split, read_metrics};
 use crate::report::montage::{RestorationSample, restoration_montage};
+use crate::report::picture::Picture;
 use crate::report::tensorboard::TensorBoardWriter;
 use genesis_tensor::Tensor;
 use std::collections::BTreeMap;
@@ -30,14 +31,14 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal of a run whose checkpoint stands at `step` (0 for a new run): what was told
-    /// of later steps is dropped.
+    /// of later steps is dropped. `loss_name` labels the curves.
     ///
     /// # Errors
     /// Files that cannot be read or written.
-    pub fn open(run: &RunDirectory, step: u64, quiet: bool) -> Result<Self> {
+    pub fn open(run: &RunDirectory, step: u64, loss_name: &str, quiet: bool) -> Result<Self> {
         let path = run.path("metrics.jsonl");
         let metrics = MetricsWriter::resume(&path, step)?;
-        let mut curves = LossCurves { loss_name: "mean squared error".into(), ..LossCurves::default() };
+        let mut curves = LossCurves { loss_name: loss_name.into(), ..LossCurves::default() };
         let mut earlier_seconds = 0.0;
         for record in read_metrics(&path)? {
             earlier_seconds = record.seconds.0;
@@ -97,7 +98,7 @@ impl Journal {
         Ok(())
     }
 
-    /// One validation.
+    /// One validation, with further numbers by name.
     ///
     /// # Errors
     /// A disk that is full.
@@ -105,19 +106,16 @@ impl Journal {
         &mut self,
         step: u64,
         epoch: u64,
-        report: &ValidationReport,
+        loss: f64,
+        more: BTreeMap<String, Number>,
         learning_rate: f32,
         seconds: f64,
     ) -> Result<()> {
-        let more = BTreeMap::from([
-            ("identity".to_string(), Number(report.identity)),
-            ("spread".to_string(), Number(report.spread)),
-        ]);
         let record = Record {
             step,
             epoch,
             split: Split::Valid,
-            loss: Number(report.loss),
+            loss: Number(loss),
             lr: Some(Number(f64::from(learning_rate))),
             seconds: Number(self.earlier_seconds + seconds),
             samples_per_second: None,
@@ -125,10 +123,32 @@ impl Journal {
         };
         self.metrics.write(&record)?;
         add(&mut self.curves, &record);
-        self.events.scalar("loss/valid", step, report.loss as f32)?;
-        self.curves.write_png(&self.loss_picture)?;
-        tracing::debug!("epoch {epoch}: validation MSE {:.6}, deformed {:.6}", report.loss, report.identity);
-        Ok(())
+        self.events.scalar("loss/valid", step, loss as f32)?;
+        self.curves.write_png(&self.loss_picture)
+    }
+
+    /// A number for TensorBoard alone.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn scalar(&mut self, name: &str, step: u64, value: f32) -> Result<()> {
+        self.events.scalar(name, step, value)
+    }
+
+    /// A picture for `samples/` and TensorBoard.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn sample(
+        &mut self,
+        run: &RunDirectory,
+        step: u64,
+        epoch: u64,
+        name: &str,
+        picture: &Picture,
+    ) -> Result<()> {
+        picture.write_png(&run.path(&format!("samples/epoch-{epoch:04}.png")))?;
+        self.events.image(name, step, picture)
     }
 
     /// The picture of an epoch: input, restored, original in three planes.
@@ -163,8 +183,7 @@ impl Journal {
             })
             .collect();
         let picture = restoration_montage(&samples, size, SCALE, false)?;
-        picture.write_png(&run.path(&format!("samples/epoch-{epoch:04}.png")))?;
-        self.events.image("restored", step, &picture)
+        self.sample(run, step, epoch, "restored", &picture)
     }
 }
 

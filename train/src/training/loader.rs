@@ -1,18 +1,16 @@
 //! Threads that read cubes and deform them ahead of the training step.
 //!
-//! Step `s` is a pure function of the plan, so any thread may make it; batches are handed out in
-//! order of their steps. At most `depth` batches wait, each in tensors from the memory pool.
+//! Step `s` is a pure function of the plan; [`Prefetch`] has it made by any thread and hands batches
+//! out in order, each in tensors from the memory pool.
 
 use super::plan::Plan;
+use super::prefetch::{Maker, Prefetch};
 use super::source::CubeSource;
 use crate::deform::{Deformer, Recipe};
 use crate::{Error, Result};
 use genesis_tensor::{DType, Tensor};
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 /// One batch of deformed pairs.
 #[derive(Debug)]
@@ -43,30 +41,8 @@ pub struct Order {
     pub steps: Range<u64>,
 }
 
-struct State {
-    next_to_make: u64,
-    next_to_take: u64,
-    ready: BTreeMap<u64, Result<Batch>>,
-    stop: bool,
-}
-
-struct Shared {
-    order: Order,
-    depth: u64,
-    state: Mutex<State>,
-    made: Condvar,
-    taken: Condvar,
-}
-
 /// Loads batches on its own threads; dropping it stops them.
-pub struct Loader {
-    shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
-}
-
-fn lock(mutex: &Mutex<State>) -> MutexGuard<'_, State> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
+pub struct Loader(Prefetch<Batch>);
 
 impl Loader {
     /// Starts `threads` loader threads (at least one).
@@ -75,24 +51,14 @@ impl Loader {
     /// A recipe that does not fit the cubes' size; no thread to be had.
     pub fn start(order: Order, threads: usize) -> Result<Self> {
         let deformer = Deformer::new(order.recipe.clone(), order.source.size())?;
-        let threads = threads.max(1);
-        let first = order.steps.start;
-        let state = State { next_to_make: first, next_to_take: first, ready: BTreeMap::new(), stop: false };
-        let shared = Arc::new(Shared {
-            order,
-            depth: threads as u64 + 1,
-            state: Mutex::new(state),
-            made: Condvar::new(),
-            taken: Condvar::new(),
-        });
-        let mut loader = Self { shared, workers: Vec::new() };
-        for index in 0..threads {
-            let (shared, deformer) = (Arc::clone(&loader.shared), deformer.clone());
-            let worker = std::thread::Builder::new().name(format!("loader-{index}"));
-            let worker = worker.spawn(move || shared.work(deformer));
-            loader.workers.push(worker.map_err(Error::io("start a thread for", "the loader"))?);
-        }
-        Ok(loader)
+        let steps = order.steps.clone();
+        let order = Arc::new(order);
+        let maker = |_| -> Maker<Batch> {
+            let (order, mut deformer) = (Arc::clone(&order), deformer.clone());
+            let mut cube = vec![0.0; order.source.size().iter().product()];
+            Box::new(move |step| order.make(step, &mut deformer, &mut cube))
+        };
+        Ok(Self(Prefetch::start((0..threads.max(1)).map(maker).collect(), steps)?))
     }
 
     /// The next batch in order, or `None` after the last.
@@ -100,59 +66,13 @@ impl Loader {
     /// # Errors
     /// What went wrong reading or deforming its cubes.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let mut state = lock(&self.shared.state);
-        if state.next_to_take >= self.shared.order.steps.end {
-            return Ok(None);
-        }
-        loop {
-            let step = state.next_to_take;
-            if let Some(batch) = state.ready.remove(&step) {
-                state.next_to_take += 1;
-                self.shared.taken.notify_all();
-                return batch.map(Some);
-            }
-            state = self.shared.made.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
+        self.0.next_batch()
     }
 }
 
-impl Drop for Loader {
-    fn drop(&mut self) {
-        lock(&self.shared.state).stop = true;
-        self.shared.taken.notify_all();
-        for worker in self.workers.drain(..) {
-            let _ = worker.join();
-        }
-    }
-}
-
-impl Shared {
-    fn work(&self, mut deformer: Deformer) {
-        let mut cube = vec![0.0; self.order.source.size().iter().product()];
-        loop {
-            let mut state = lock(&self.state);
-            let step = loop {
-                if state.stop || state.next_to_make >= self.order.steps.end {
-                    return;
-                }
-                if state.next_to_make < state.next_to_take + self.depth {
-                    break state.next_to_make;
-                }
-                state = self.taken.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-            };
-            state.next_to_make += 1;
-            drop(state);
-            // A panic here must reach the trainer as an error, not leave it waiting.
-            let made = catch_unwind(AssertUnwindSafe(|| self.make(step, &mut deformer, &mut cube)));
-            let made =
-                made.unwrap_or_else(|_| Err(Error::Work(format!("loader thread failed at step {step}"))));
-            lock(&self.state).ready.insert(step, made);
-            self.made.notify_all();
-        }
-    }
-
+impl Order {
     fn make(&self, step: u64, deformer: &mut Deformer, cube: &mut [f32]) -> Result<Batch> {
-        let Order { source, plan, recipe, seed, .. } = &self.order;
+        let Self { source, plan, recipe, seed, .. } = self;
         let samples = plan.batch(step);
         let [rows, cols, deps] = source.size();
         let shape = [samples.len(), rows, cols, deps, 1];

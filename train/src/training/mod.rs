@@ -1,15 +1,18 @@
 //! Pre-training: configuration, loading, the step, the run directory.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod config;
+pub(crate) mod config_file;
 mod data;
-mod journal;
+pub(crate) mod journal;
 mod loader;
 mod plan;
+pub(crate) mod prefetch;
 mod run_directory;
 mod session;
 mod source;
 mod trainer;
+mod updater;
 
 pub use checkpoint::load_network;
 pub use config::{Data, OptimizerConfig, Preset, RunConfig, Sampling, ScheduleConfig, Validation};
@@ -20,3 +23,4 @@ pub use run_directory::{RunDirectory, Summary};
 pub use session::{Execution, pretrain};
 pub use source::{CubeFiles, CubeSource, times};
 pub use trainer::{StepReport, Trainer, ValidationReport, restore};
+pub use updater::{Updater, schedule};

@@ -108,15 +108,12 @@ impl RunDirectory {
         RunConfig::from_file(&root.join("config.toml"), None)
     }
 
-    /// Writes `config.toml`, which reruns the run.
+    /// Writes `config.toml`, which reruns the run of this command (`pretrain`, …).
     ///
     /// # Errors
     /// A directory that cannot be written.
-    pub fn write_config(&self, config: &RunConfig) -> Result<()> {
-        let text = format!(
-            "# Rerun: genesis pretrain --config config.toml --out ANOTHER_DIRECTORY\n{}",
-            config.to_toml()?
-        );
+    pub fn write_config(&self, command: &str, toml: &str) -> Result<()> {
+        let text = format!("# Rerun: genesis {command} --config config.toml --out ANOTHER_DIRECTORY\n{toml}");
         crate::report::file::write_atomically(&self.path("config.toml"), text.as_bytes())
     }
 
@@ -124,7 +121,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// A directory that cannot be written.
-    pub fn write_summary(&self, summary: &Summary) -> Result<()> {
+    pub fn write_summary(&self, summary: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(summary).map_err(|error| Error::Work(error.to_string()))?;
         crate::report::file::write_atomically(&self.path("summary.json"), format!("{text}\n").as_bytes())
     }
@@ -152,7 +149,7 @@ mod tests {
         let root = folder.path().join("run");
         assert!(RunDirectory::open(&root, true).unwrap_err().to_string().contains("no run to go on with"));
         let run = RunDirectory::open(&root, false).unwrap();
-        run.write_config(&RunConfig::preset(Default::default())).unwrap();
+        run.write_config("pretrain", "seed = 1\n").unwrap();
         assert!(RunDirectory::open(&root, false).unwrap_err().to_string().contains("--resume"));
         assert!(RunDirectory::open(&root, true).unwrap_err().to_string().contains("another process"));
         drop(run);

@@ -8,11 +8,13 @@ use super::loader::{Batch, Loader, Order};
 use super::plan::Plan;
 use super::run_directory::{RunDirectory, Summary};
 use super::trainer::{Trainer, ValidationReport};
+use crate::report::metrics::Number;
 use crate::trace::{Trace, TraceRequest};
 use crate::{Error, Result};
 use genesis_kernels::{Context, Isa};
 use genesis_model::UNet3d;
 use genesis_tensor::memory;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,6 +33,17 @@ pub struct Execution {
     pub quiet: bool,
     /// What is to be traced.
     pub trace: TraceRequest,
+}
+
+impl Execution {
+    /// What to compute with: so many threads, 0 for all cores.
+    pub fn context(&self, threads: usize) -> Context {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        Context::with_isa(threads, self.isa)
+    }
 }
 
 /// Trains as configured in the run directory `out`.
@@ -68,9 +81,9 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
         tracing::warn!("no checkpoint was written yet: starting at step 0");
     }
     // Only now: a refused resumption must not change the run's configuration.
-    run.write_config(config)?;
+    run.write_config("pretrain", &config.to_toml()?)?;
     announce(config, &trainer, &cubes, &plan);
-    let journal = Journal::open(&run, progress.step, execution.quiet)?;
+    let journal = Journal::open(&run, progress.step, "mean squared error", execution.quiet)?;
     let session = Session { config, run: &run, cubes: &cubes, plan, trainer, progress, journal, started };
     let summary = session.train()?;
     run.write_summary(&summary)?;
@@ -78,16 +91,12 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
 }
 
 fn trainer(config: &RunConfig, execution: &Execution, steps_per_epoch: u64) -> Result<Trainer> {
-    let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
     let mut network = UNet3d::new(config.network).map_err(work)?;
     match &config.weights {
         Some(path) => checkpoint::load_weights(path, &mut network)?,
         None => network.initialise(config.initialiser, config.seed).map_err(work)?,
     }
-    Trainer::new(Context::with_isa(threads, execution.isa), network, config, steps_per_epoch)
+    Trainer::new(execution.context(config.threads), network, config, steps_per_epoch)
 }
 
 fn announce(config: &RunConfig, trainer: &Trainer, cubes: &Cubes, plan: &Plan) {
@@ -140,7 +149,7 @@ impl Session<'_> {
             let seconds = start.elapsed().as_secs_f64();
             train_seconds += seconds;
             samples += size;
-            let step = self.trainer.step;
+            let step = self.trainer.updater.step;
             self.progress.step = step;
             self.progress.epoch = step / spe;
             let epoch = (step - 1) / spe + 1;
@@ -224,12 +233,17 @@ impl Session<'_> {
         self.trainer.validate(self.config.validation.statistics, || loader.next_batch())
     }
 
-    /// Validates, and keeps the best state.
+    /// Validates and tells of it.
     fn validate(&mut self, epoch: u64) -> Result<ValidationReport> {
         let report = self.validation_loss(epoch)?;
-        let rate = self.trainer.learning_rate();
+        let rate = self.trainer.updater.learning_rate();
         let elapsed = self.started.elapsed().as_secs_f64();
-        self.journal.validation(self.progress.step, epoch, &report, rate, elapsed)?;
+        let more = BTreeMap::from([
+            ("identity".to_string(), Number(report.identity)),
+            ("spread".to_string(), Number(report.spread)),
+        ]);
+        self.journal.validation(self.progress.step, epoch, report.loss, more, rate, elapsed)?;
+        tracing::debug!("epoch {epoch}: validation MSE {:.6}, deformed {:.6}", report.loss, report.identity);
         Ok(report)
     }
 

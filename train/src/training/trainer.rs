@@ -1,14 +1,14 @@
 //! One network being trained: the step, the validation, and what a checkpoint must hold.
 
-use super::config::{OptimizerConfig, RunConfig, ScheduleConfig};
+use super::config::RunConfig;
 use super::loader::Batch;
+use super::updater::{Updater, schedule};
 use crate::trace::Trace;
 use crate::{Error, Precision, Result};
-use genesis_autograd::{Gradients, Tape, Var};
+use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::activation::Activation;
 use genesis_kernels::ops::loss::Loss;
-use genesis_kernels::ops::optimizer::{Moments, Optimizer, Schedule, clip_gradients};
 use genesis_model::{Levels, Statistics, UNet3d};
 use genesis_tensor::{DType, Tensor};
 use std::time::Instant;
@@ -40,20 +40,13 @@ pub struct Trainer {
     pub cx: Context,
     /// The network.
     pub network: UNet3d,
-    /// The optimiser's flat state buffers (momentum, moments), as long as the parameters.
-    pub state: Vec<Tensor>,
-    /// Steps done.
-    pub step: u64,
+    /// The optimiser.
+    pub updater: Updater,
     /// Told of every operation.
     pub trace: Trace,
     precision: Precision,
     /// Outputs that are cheap to make again are not kept.
     recompute: bool,
-    gradients: Gradients,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    base_rate: f32,
-    clip_norm: f64,
 }
 
 impl Trainer {
@@ -63,40 +56,16 @@ impl Trainer {
     /// Memory.
     pub fn new(cx: Context, mut network: UNet3d, config: &RunConfig, steps_per_epoch: u64) -> Result<Self> {
         network.set_checkpoints(if config.recompute == 2 { config.checkpoint_levels } else { Levels::NONE });
-        let optimizer = optimizer(&config.optimizer)?;
-        let gradients = network.zero_gradients().map_err(work)?;
-        let length = network.parameters().flat().shape();
-        let state = (0..optimizer.state_count())
-            .map(|_| Tensor::zeros(length))
-            .collect::<Result<_, _>>()
-            .map_err(work)?;
+        let schedule = schedule(&config.schedule, config.epochs, config.steps, steps_per_epoch);
+        let updater = Updater::new(network.parameters(), &config.optimizer, schedule)?;
         Ok(Self {
             cx,
             network,
-            state,
-            step: 0,
+            updater,
             trace: Trace::default(),
             precision: config.precision,
             recompute: config.recompute > 0,
-            gradients,
-            optimizer,
-            schedule: schedule(config, steps_per_epoch),
-            base_rate: config.optimizer.learning_rate as f32,
-            clip_norm: config.optimizer.clip_norm,
         })
-    }
-
-    /// The learning rate of the next step.
-    pub fn learning_rate(&self) -> f32 {
-        self.schedule.rate(self.base_rate, self.step)
-    }
-
-    /// Names of the optimiser's state buffers, as in PyTorch's optimisers.
-    pub fn state_names(&self) -> &'static [&'static str] {
-        match self.optimizer {
-            Optimizer::Sgd { .. } => &["momentum_buffer"],
-            Optimizer::Adam(_) | Optimizer::AdamW(_) => &["exp_avg", "exp_avg_sq"],
-        }
     }
 
     /// One step: forward, loss, backward, update.
@@ -105,8 +74,8 @@ impl Trainer {
     /// A loss that is not finite; memory.
     pub fn train(&mut self, batch: Batch) -> Result<StepReport> {
         let start = Instant::now();
-        let Self { cx, network, gradients, .. } = self;
-        gradients.restart();
+        let Self { cx, network, updater, .. } = self;
+        updater.gradients.restart();
         let mut tape = Tape::training().recomputing(self.recompute);
         if self.trace.is_on() {
             tape = tape.with_profile();
@@ -132,18 +101,10 @@ impl Trainer {
             )));
         }
         let seed = Tensor::full([1], 1.0).map_err(work)?;
-        tape.backward(cx, loss, seed, gradients).map_err(work)?;
+        tape.backward(cx, loss, seed, &mut updater.gradients).map_err(work)?;
         self.trace.operations(&tape.take_profile());
         let update = Instant::now();
-        if self.clip_norm > 0.0 {
-            clip_gradients(&self.cx, self.gradients.flat_mut(), self.clip_norm).map_err(work)?;
-        }
-        let learning_rate = self.learning_rate();
-        self.step += 1;
-        let parameters = self.network.parameters_mut().flat_mut();
-        self.optimizer
-            .update(&self.cx, self.step, learning_rate, parameters, self.gradients.flat(), &mut self.state)
-            .map_err(work)?;
+        let learning_rate = self.updater.update(&self.cx, self.network.parameters_mut())?;
         self.trace.span("optimizer", update);
         self.trace.span("step", start);
         Ok(StepReport { loss: value, learning_rate })
@@ -253,40 +214,4 @@ fn deviation(values: &[f32]) -> f64 {
 
 fn work(error: impl ToString) -> Error {
     Error::Work(error.to_string())
-}
-
-fn optimizer(config: &OptimizerConfig) -> Result<Optimizer> {
-    let weight_decay = config.weight_decay as f32;
-    let moments = Moments { weight_decay, ..Moments::default() };
-    let optimizer = match config.name.as_str() {
-        "sgd" => Optimizer::Sgd {
-            momentum: config.momentum as f32,
-            dampening: 0.0,
-            weight_decay,
-            nesterov: config.nesterov,
-        },
-        "adam" => Optimizer::Adam(moments),
-        "adamw" => Optimizer::AdamW(moments),
-        other => return Err(Error::Usage(format!("unknown optimizer '{other}'"))),
-    };
-    optimizer.validate().map_err(|error| Error::Usage(error.to_string()))?;
-    Ok(optimizer)
-}
-
-/// The schedule in steps.
-fn schedule(config: &RunConfig, steps_per_epoch: u64) -> Schedule {
-    let ScheduleConfig { name, every_epochs, factor, warm_up_steps } = &config.schedule;
-    let whole = config.epochs.saturating_mul(steps_per_epoch);
-    let length = if config.steps > 0 { config.steps.min(whole) } else { whole };
-    let then = match name.as_str() {
-        "step" => {
-            Schedule::Step { every: every_epochs.saturating_mul(steps_per_epoch), factor: *factor as f32 }
-        }
-        "cosine" => Schedule::Cosine { length: length.saturating_sub(*warm_up_steps), floor: 0.0 },
-        _ => Schedule::Constant,
-    };
-    match warm_up_steps {
-        0 => then,
-        &length => Schedule::WarmUp { length, then: Box::new(then) },
-    }
 }

@@ -1,9 +1,9 @@
 //! One pass forward that sums in f64, one pass backward that writes the gradient.
 
-use super::{Loss, SavedLoss, Sums};
+use super::{Loss, SavedLoss, Sums, softmax};
 use crate::cpu::element::Element;
 use crate::cpu::elementwise::map;
-use crate::cpu::{PIECE, math, sum_pieces};
+use crate::cpu::{math, sum_pieces};
 use crate::op::Operation;
 use crate::{Context, Error, Result};
 use genesis_tensor::{DType, Tensor};
@@ -28,9 +28,11 @@ pub fn forward(cx: &Context, loss: Loss, inputs: &[&Tensor]) -> Result<(f64, Sav
 
 fn forward_of<E: Element>(cx: &Context, loss: Loss, inputs: &[&Tensor]) -> Result<(f64, SavedLoss)> {
     let (p, t) = (E::slice(inputs[0]), inputs[1].as_slice());
+    let weights = inputs.get(2).map(|weights| weights.as_slice());
     let mut prediction = inputs[0].clone();
     let count = p.len() as f64;
     let squared = |(p, [t]): (f32, [f32; 1])| [square(f64::from(p) - f64::from(t))];
+    let mut dice = Vec::new();
     let (numerator, denominator) = match loss {
         Loss::Mse => (sum_pieces(cx, (p, [t]), squared)[0], count),
         Loss::MaskedMse => {
@@ -50,16 +52,46 @@ fn forward_of<E: Element>(cx: &Context, loss: Loss, inputs: &[&Tensor]) -> Resul
             (sum_pieces(cx, (p, [t]), |(p, [t])| [binary_cross_entropy(p, t)])[0], count)
         }
         Loss::BceWithLogits => (sum_pieces(cx, (p, [t]), |(p, [t])| [logistic_loss(p, t)])[0], count),
-        Loss::CrossEntropy => {
-            let classes = inputs[0].shape().channels();
-            check_labels(t, classes)?;
-            (cross_entropy(cx, p, t, classes), t.len() as f64)
+        Loss::WeightedBceWithLogits { positive } => {
+            let term = move |(p, [t]): (f32, [f32; 1])| [weighted_logistic_loss(p, t, positive)];
+            (sum_pieces(cx, (p, [t]), term)[0], count)
+        }
+        Loss::CrossEntropy
+        | Loss::SoftmaxDice { .. }
+        | Loss::SoftmaxDiceCrossEntropy { .. }
+        | Loss::SoftmaxFocal { .. } => {
+            let sums = softmax::forward(cx, loss, p, t, weights)?;
+            dice = sums.dice;
+            (sums.numerator, sums.denominator)
+        }
+        Loss::SigmoidDice { smooth } => {
+            let sums = sum_pieces(cx, (p, [t]), |(p, [t])| dice_terms(math::sigmoid(p), t));
+            let [numerator, denominator] = dice_of(sums, smooth);
+            (numerator, denominator)
+        }
+        Loss::SigmoidDiceBce { smooth } => {
+            let [both, one, other, entropy] = sum_pieces(cx, (p, [t]), |(p, [t])| {
+                let [both, one, other] = dice_terms(math::sigmoid(p), t);
+                [both, one, other, logistic_loss(p, t)]
+            });
+            dice = vec![dice_of([both, one, other], smooth)];
+            (entropy, count)
+        }
+        Loss::SigmoidFocal { alpha, gamma } => {
+            if let Some(i) = t.iter().position(|&t| t != 0.0 && t != 1.0) {
+                let cause = format!("the focal loss wants targets 0 or 1, element {i} is {}", t[i]);
+                return Err(Error::operation(Loss::NAME, cause));
+            }
+            let term = move |(p, [t]): (f32, [f32; 1])| {
+                let Focal { weight, modulation, entropy, .. } = focal(p, t, alpha, gamma);
+                [f64::from(weight * modulation) * f64::from(entropy)]
+            };
+            (sum_pieces(cx, (p, [t]), term)[0], count)
         }
         Loss::Dice { smooth } => {
-            let [both, one, other] = sum_pieces(cx, (p, [t]), |(p, [t])| {
-                [f64::from(p) * f64::from(t), f64::from(p), f64::from(t)]
-            });
-            (2.0 * both + f64::from(smooth), one + other + f64::from(smooth))
+            let sums = sum_pieces(cx, (p, [t]), |(p, [t])| dice_terms(p, t));
+            let [numerator, denominator] = dice_of(sums, smooth);
+            (numerator, denominator)
         }
         Loss::SigmoidMse => {
             prediction = sigmoid(cx, p, inputs[0])?;
@@ -67,15 +99,19 @@ fn forward_of<E: Element>(cx: &Context, loss: Loss, inputs: &[&Tensor]) -> Resul
         }
     };
     let value = match loss {
-        Loss::Dice { .. } => 1.0 - numerator / denominator,
-        Loss::MaskedMse if denominator == 0.0 => 0.0,
+        Loss::Dice { .. } | Loss::SigmoidDice { .. } => 1.0 - numerator / denominator,
+        // An empty mask, labels of weight 0, Dice alone.
+        _ if denominator == 0.0 => 0.0,
         _ => numerator / denominator,
     };
+    let losses = dice.iter().filter(|[_, below]| *below != 0.0).map(|[above, below]| 1.0 - above / below);
+    let (sum, counted) = losses.fold((0.0, 0.0), |(sum, counted), loss| (sum + loss, counted + 1.0));
+    let value = if counted > 0.0 { value + sum / counted } else { value };
     let saved = SavedLoss {
         prediction,
         target: inputs[1].clone(),
-        mask: inputs.get(2).map(|&mask| mask.clone()),
-        sums: Sums { numerator, denominator },
+        weights: inputs.get(2).map(|&weights| weights.clone()),
+        sums: Sums { numerator, denominator, dice },
         format: E::DTYPE,
     };
     Ok((value, saved))
@@ -101,44 +137,65 @@ fn logistic_loss(x: f32, t: f32) -> f64 {
         + f64::from(math::ln_1p_of_fraction(math::exp(-x.abs())))
 }
 
-fn check_labels(labels: &[f32], classes: usize) -> Result<()> {
-    let valid = |label: f32| label >= 0.0 && label < classes as f32 && label.fract() == 0.0;
-    match labels.iter().position(|&label| !valid(label)) {
-        None => Ok(()),
-        Some(i) => {
-            let cause = format!("label {i} is {}; wanted a whole number in 0..{classes}", labels[i]);
-            Err(Error::operation(Loss::NAME, cause))
-        }
-    }
+/// ln(1 + exp(x)) and ln(1 + exp(-x)).
+#[inline(always)]
+fn softplus(x: f32) -> [f32; 2] {
+    let tail = math::ln_1p_of_fraction(math::exp(-x.abs()));
+    let (up, down) = (if x < 0.0 { 0.0 } else { x }, if x > 0.0 { 0.0 } else { -x });
+    [up + tail, down + tail]
 }
 
-/// Rows of `classes` logits that one task handles.
-fn rows_of_a_piece(classes: usize) -> usize {
-    (PIECE / classes).max(1)
+#[inline(always)]
+fn weighted_logistic_loss(x: f32, t: f32, positive: f32) -> f64 {
+    let [no, yes] = softplus(x).map(f64::from);
+    let t = f64::from(t);
+    f64::from(positive) * t * yes + (1.0 - t) * no
 }
 
-/// The largest logit of a row, and Σ exp(logit - largest).
-fn softmax_sums<E: Element>(row: &[E]) -> (f64, f64) {
-    let largest = row.iter().fold(f64::NEG_INFINITY, |largest, &x| largest.max(f64::from(x.widen())));
-    (largest, row.iter().map(|&x| (f64::from(x.widen()) - largest).exp()).sum())
+#[inline(always)]
+fn dice_terms(p: f32, t: f32) -> [f64; 3] {
+    [f64::from(p) * f64::from(t), f64::from(p), f64::from(t)]
 }
 
-fn cross_entropy<E: Element>(cx: &Context, logits: &[E], labels: &[f32], classes: usize) -> f64 {
-    let rows = rows_of_a_piece(classes);
-    let mut partial = vec![0.0f64; labels.len().div_ceil(rows)];
-    cx.pool.run_pieces(&mut partial, 1, |index, sum| {
-        let labels = &labels[index * rows..labels.len().min((index + 1) * rows)];
-        let logits = logits[index * rows * classes..].chunks_exact(classes);
-        sum[0] = labels
-            .iter()
-            .zip(logits)
-            .map(|(&label, row)| {
-                let (largest, sum) = softmax_sums(row);
-                largest - f64::from(row[label as usize].widen()) + sum.ln()
-            })
-            .sum();
-    });
-    partial.iter().sum()
+/// 2Σpt + s and Σp + Σt + s from Σpt, Σp and Σt.
+pub fn dice_of([both, one, other]: [f64; 3], smooth: f32) -> [f64; 2] {
+    [2.0 * both + f64::from(smooth), one + other + f64::from(smooth)]
+}
+
+/// Base and slope: the gradient of Dice by p is base - slope·t, times `dy`.
+pub fn dice_gradient([numerator, denominator]: [f64; 2], dy: f64) -> [f64; 2] {
+    [dy * numerator / (denominator * denominator), 2.0 * dy / denominator]
+}
+
+/// The parts of one element's focal loss.
+struct Focal {
+    /// a.
+    weight: f32,
+    /// +1 for a positive target, -1 for a negative one.
+    sign: f32,
+    /// (1 - q)^γ.
+    modulation: f32,
+    /// -ln q.
+    entropy: f32,
+    /// The logit of q.
+    z: f32,
+}
+
+#[inline(always)]
+fn focal(x: f32, t: f32, alpha: f32, gamma: f32) -> Focal {
+    let positive = t == 1.0;
+    let sign = if positive { 1.0 } else { -1.0 };
+    let z = sign * x;
+    // 1 - q = exp(-softplus(z)) loses no digits where q is nearly 1.
+    let [rest, entropy] = softplus(z);
+    let weight = if positive { alpha } else { 1.0 - alpha };
+    Focal { weight, sign, modulation: math::exp(-gamma * rest), entropy, z }
+}
+
+#[inline(always)]
+fn focal_gradient(x: f32, t: f32, alpha: f32, gamma: f32) -> f32 {
+    let Focal { weight, sign, modulation, entropy, z } = focal(x, t, alpha, gamma);
+    -sign * weight * modulation * (gamma * math::sigmoid(z) * entropy + math::sigmoid(-z))
 }
 
 /// Gradient of the prediction, times `dy`, in the format the prediction was given in.
@@ -153,7 +210,8 @@ fn backward_of<E: Element>(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32)
     let mut out = Tensor::unspecified(saved.prediction.shape(), E::DTYPE)?;
     let t = saved.target.as_slice();
     let gradient = E::slice_mut(&mut out)?;
-    let Sums { numerator, denominator } = saved.sums;
+    let Sums { numerator, denominator, dice } = &saved.sums;
+    let (numerator, denominator) = (*numerator, *denominator);
     let share = (f64::from(dy) / denominator) as f32;
     let twice = 2.0 * share;
     // Not called for `SigmoidMse`, whose saved prediction is f32.
@@ -162,7 +220,7 @@ fn backward_of<E: Element>(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32)
         Loss::Mse => map(cx, gradient, (p(), [t]), move |(p, [t])| twice * (p - t)),
         Loss::MaskedMse => {
             let twice = if denominator == 0.0 { 0.0 } else { twice };
-            if let Some(mask) = &saved.mask {
+            if let Some(mask) = &saved.weights {
                 let inputs = (p(), [t, mask.as_slice()]);
                 map(
                     cx,
@@ -178,12 +236,32 @@ fn backward_of<E: Element>(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32)
         Loss::BceWithLogits => {
             map(cx, gradient, (p(), [t]), move |(p, [t])| share * (math::sigmoid(p) - t));
         }
-        Loss::CrossEntropy => {
-            softmax_gradient(cx, gradient, p(), t, saved.prediction.shape().channels(), share);
+        Loss::WeightedBceWithLogits { positive } => map(cx, gradient, (p(), [t]), move |(p, [t])| {
+            share * ((1.0 - t) * math::sigmoid(p) - positive * t * math::sigmoid(-p))
+        }),
+        Loss::CrossEntropy
+        | Loss::SoftmaxDice { .. }
+        | Loss::SoftmaxDiceCrossEntropy { .. }
+        | Loss::SoftmaxFocal { .. } => softmax::backward(cx, loss, saved, p(), f64::from(dy), gradient),
+        Loss::SigmoidDice { .. } => {
+            let [base, slope] = dice_gradient([numerator, denominator], f64::from(dy)).map(|v| v as f32);
+            map(cx, gradient, (p(), [t]), move |(p, [t])| {
+                (base - slope * t) * math::sigmoid(p) * math::sigmoid(-p)
+            });
+        }
+        Loss::SigmoidDiceBce { .. } => {
+            let [base, slope] = dice_gradient(dice[0], f64::from(dy)).map(|v| v as f32);
+            map(cx, gradient, (p(), [t]), move |(p, [t])| {
+                let (yes, no) = (math::sigmoid(p), math::sigmoid(-p));
+                (base - slope * t) * yes * no + share * (yes - t)
+            });
+        }
+        Loss::SigmoidFocal { alpha, gamma } => {
+            map(cx, gradient, (p(), [t]), move |(p, [t])| share * focal_gradient(p, t, alpha, gamma));
         }
         Loss::Dice { .. } => {
-            let base = (f64::from(dy) * numerator / (denominator * denominator)) as f32;
-            map(cx, gradient, [t], move |[t]| base - twice * t);
+            let [base, slope] = dice_gradient([numerator, denominator], f64::from(dy)).map(|v| v as f32);
+            map(cx, gradient, [t], move |[t]| base - slope * t);
         }
         Loss::SigmoidMse => {
             let y = saved.prediction.as_slice();
@@ -191,27 +269,4 @@ fn backward_of<E: Element>(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32)
         }
     }
     Ok(out)
-}
-
-fn softmax_gradient<E: Element>(
-    cx: &Context,
-    out: &mut [E],
-    p: &[E],
-    labels: &[f32],
-    classes: usize,
-    share: f32,
-) {
-    let rows = rows_of_a_piece(classes);
-    cx.pool.run_pieces(out, rows * classes, |index, out| {
-        let start = index * rows;
-        let logits = p[start * classes..].chunks_exact(classes);
-        for ((out, row), &label) in out.chunks_exact_mut(classes).zip(logits).zip(&labels[start..]) {
-            let (largest, sum) = softmax_sums(row);
-            for (class, (out, &x)) in out.iter_mut().zip(row).enumerate() {
-                let one = if class == label as usize { 1.0 } else { 0.0 };
-                let softmax = (f64::from(x.widen()) - largest).exp() / sum;
-                *out = E::narrow((f64::from(share) * (softmax - one)) as f32);
-            }
-        }
-    });
 }

@@ -9,16 +9,34 @@
 //! | `CrossEntropy` | -Σ ln softmax(p)\[label\] / rows | (softmax(p) - one-hot(label)) / rows |
 //! | `Dice` | 1 - (2Σpt + s) / (Σp + Σt + s) | -(2t·(Σp + Σt + s) - (2Σpt + s)) / (Σp + Σt + s)² |
 //! | `SigmoidMse` | `Mse` of σ(p) | 2(σ(p) - t)·σ(p)(1 - σ(p)) / n |
+//! | `WeightedBceWithLogits` | -Σ(w·t·ln σ(p) + (1 - t)·ln(1 - σ(p))) / n | ((1 - t)·σ(p) - w·t·(1 - σ(p))) / n |
+//! | `SigmoidDice` | `Dice` of σ(p) | that of `Dice`, times σ(p)(1 - σ(p)) |
+//! | `SigmoidDiceBce` | `SigmoidDice` + `BceWithLogits` | the sum |
+//! | `SigmoidFocal` | -Σ a·(1 - q)^γ·ln q / n | ∓a·(1 - q)^γ·(1 - q - γ·q·ln q) / n |
+//! | `SoftmaxDice` | mean over classes k of `Dice` of softmax(p)ₖ and \[label = k\] | qⱼ(gⱼ - Σₖ qₖgₖ) |
+//! | `SoftmaxDiceCrossEntropy` | `SoftmaxDice` + `CrossEntropy` | the sum |
+//! | `SoftmaxFocal` | -Σ w·(1 - q)^γ·ln q / Σw, q = softmax(p)\[label\] | below |
 //!
-//! σ is the sigmoid. Edges, as in PyTorch unless said otherwise:
+//! σ is the sigmoid. In `SigmoidFocal` q = σ(p) and a = α where t = 1, q = 1 - σ(p) and a = 1 - α where t = 0
+//! (Lin et al., *Focal loss for dense object detection*, 2017; torchvision's `sigmoid_focal_loss` with the mean).
+//! In `SoftmaxDice` q = softmax(p), and g is the gradient of `Dice` by it. The gradient of `SoftmaxFocal` by logit
+//! j is w·(1 - q)^γ·(1 - γ·q·ln q / (1 - q))·(qⱼ - \[label = j\]) / Σw; γ = 0 is the cross-entropy.
+//!
+//! `CrossEntropy`, `SoftmaxDiceCrossEntropy` and `SoftmaxFocal` take a third input if wanted: a weight for each
+//! class, w = weight\[label\]. Sums over rows are then weighted and divided by Σw, as in PyTorch; Dice is not
+//! weighted. Without it w = 1.
+//!
+//! Edges, as in PyTorch unless said otherwise:
 //! - `Bce`: ln is cut off at -100, and p(1 - p) in the gradient at 1e-12, so that p = 0 and p = 1 give
 //!   finite numbers; a p outside \[0, 1\] (or NaN) is an error.
 //! - `BceWithLogits` is max(p, 0) - p·t + ln(1 + exp(-|p|)), and `CrossEntropy` subtracts the largest
 //!   logit first: neither overflows.
-//! - `CrossEntropy`: a label that is not a whole number in 0..K is an error.
+//! - A label that is not a whole number in 0..K is an error, and so is a target of `SigmoidFocal` that is neither 0
+//!   nor 1, and a class weight below 0.
+//! - Labels whose classes all weigh 0 give cross-entropy 0 and gradient 0 (PyTorch: NaN).
 //! - `MaskedMse`: an empty mask gives loss 0 and gradient 0 (PyTorch's mean of nothing is NaN).
 //! - `Dice` (Milletari et al., *V-Net*, 2016, with plain sums below) runs over all elements of the
-//!   batch together. PyTorch has none.
+//!   batch together, and so do the Dice losses of logits, class by class. PyTorch has none.
 //!
 //! Sums are accumulated in f64. Only the prediction has a gradient. The prediction may be bf16, its gradient
 //! then is too; targets, masks, labels and the loss are f32 always.
@@ -26,6 +44,9 @@
 mod cases;
 mod cpu;
 mod reference;
+mod softmax;
+#[cfg(test)]
+mod tests;
 
 use crate::cpu::activation_format;
 use crate::op::{Cost, Entry, Operation, Saved, Work};
@@ -35,13 +56,14 @@ use genesis_tensor::{DType, Shape, Tensor};
 /// This operation's line in [`crate::OPS`].
 pub const ENTRY: Entry = Entry {
     name: Loss::NAME,
-    summary: "mean squared error, cross-entropies and Dice, with their fused forms",
+    summary: "mean squared error, cross-entropies, focal losses and Dice, with their fused forms",
     cases: cases::all,
     notes: include_str!("NOTES.md"),
 };
 
 /// A loss. Inputs: prediction and target of one shape, and for [`Loss::MaskedMse`] a mask of that shape;
-/// for [`Loss::CrossEntropy`] logits `[.., K]` and labels `[..]`. Output: `[1]`.
+/// for cross-entropy and the `Softmax` losses logits `[.., K]` and labels `[..]`, whole numbers 0..K as f32, and
+/// for all of these but [`Loss::SoftmaxDice`] weights of the classes `[K]` if wanted. Output: `[1]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
     /// Mean squared error.
@@ -52,7 +74,7 @@ pub enum Loss {
     Bce,
     /// Binary cross-entropy of logits.
     BceWithLogits,
-    /// Cross-entropy of logits `[.., K]` with class labels `[..]`, whole numbers 0..K as f32.
+    /// Cross-entropy of logits `[.., K]` with class labels `[..]`, weighted by class if wanted.
     CrossEntropy,
     /// Soft Dice of probabilities and targets.
     Dice {
@@ -61,6 +83,47 @@ pub enum Loss {
     },
     /// Mean squared error between the sigmoid of the prediction and the target, in one pass.
     SigmoidMse,
+    /// Binary cross-entropy of logits, positive targets weighted: PyTorch's `pos_weight`.
+    WeightedBceWithLogits {
+        /// w, the weight of positive targets: negatives over positives balances them. Positive.
+        positive: f32,
+    },
+    /// Soft Dice of the sigmoid of logits: one foreground class.
+    SigmoidDice {
+        /// s, as in [`Loss::Dice`].
+        smooth: f32,
+    },
+    /// [`Loss::SigmoidDice`] plus [`Loss::BceWithLogits`], in one pass.
+    SigmoidDiceBce {
+        /// s, as in [`Loss::Dice`].
+        smooth: f32,
+    },
+    /// Focal loss of logits with targets 0 and 1.
+    SigmoidFocal {
+        /// α, the weight of positive targets, in [0, 1]; negative ones have 1 - α. 0.25 in the paper.
+        alpha: f32,
+        /// γ ≥ 0: how much what is already right counts less. 2 in the paper.
+        gamma: f32,
+    },
+    /// Soft Dice of the softmax of logits `[.., K]`, the mean over the classes.
+    SoftmaxDice {
+        /// s, as in [`Loss::Dice`].
+        smooth: f32,
+        /// Whether class 0 counts. Without it K must be at least 2.
+        background: bool,
+    },
+    /// [`Loss::SoftmaxDice`] plus [`Loss::CrossEntropy`], in one pass.
+    SoftmaxDiceCrossEntropy {
+        /// s, as in [`Loss::Dice`].
+        smooth: f32,
+        /// Whether class 0 counts in Dice; in the cross-entropy it always does.
+        background: bool,
+    },
+    /// Focal loss of the softmax of logits `[.., K]`.
+    SoftmaxFocal {
+        /// γ ≥ 0, as in [`Loss::SigmoidFocal`]; 0 is the cross-entropy.
+        gamma: f32,
+    },
 }
 
 /// What backward reads.
@@ -71,8 +134,8 @@ pub struct SavedLoss {
     pub prediction: Tensor,
     /// The target.
     pub target: Tensor,
-    /// The mask of [`Loss::MaskedMse`].
-    pub mask: Option<Tensor>,
+    /// The mask of [`Loss::MaskedMse`], or the weights of the classes.
+    pub weights: Option<Tensor>,
     /// What the value was divided by and, for Dice, what was divided.
     sums: Sums,
     /// The format of the prediction as it came, and so of its gradient.
@@ -80,22 +143,67 @@ pub struct SavedLoss {
 }
 
 /// The sums that the gradient needs again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Sums {
     numerator: f64,
     denominator: f64,
+    /// Numerator and denominator of each Dice beside a cross-entropy, or of each class.
+    dice: Vec<[f64; 2]>,
 }
 
 impl Saved for SavedLoss {
     fn tensors(&self) -> Vec<&Tensor> {
-        [&self.prediction, &self.target].into_iter().chain(&self.mask).collect()
+        [&self.prediction, &self.target].into_iter().chain(&self.weights).collect()
     }
 }
 
 impl Loss {
-    /// Number of inputs.
-    fn arity(&self) -> usize {
-        if *self == Self::MaskedMse { 3 } else { 2 }
+    /// True if the inputs are logits `[.., K]` and labels `[..]`.
+    fn is_of_classes(&self) -> bool {
+        softmax::Terms::of(*self).is_some()
+    }
+
+    /// Checks the loss's parameters.
+    fn validate(&self) -> Result<()> {
+        let positive = |v: f32| v > 0.0 && v.is_finite();
+        let cause = match *self {
+            Self::Dice { smooth }
+            | Self::SigmoidDice { smooth }
+            | Self::SigmoidDiceBce { smooth }
+            | Self::SoftmaxDice { smooth, .. }
+            | Self::SoftmaxDiceCrossEntropy { smooth, .. }
+                if !positive(smooth) =>
+            {
+                format!("Dice wants smooth > 0, was given {smooth}")
+            }
+            Self::WeightedBceWithLogits { positive: weight } if !positive(weight) => {
+                format!("the weight of positive targets must be above 0, was given {weight}")
+            }
+            Self::SigmoidFocal { alpha, .. } if !(0.0..=1.0).contains(&alpha) => {
+                format!("the focal loss wants alpha in [0, 1], was given {alpha}")
+            }
+            Self::SigmoidFocal { gamma, .. } | Self::SoftmaxFocal { gamma }
+                if !(gamma >= 0.0 && gamma.is_finite()) =>
+            {
+                format!("the focal loss wants gamma >= 0, was given {gamma}")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::operation(Self::NAME, cause))
+    }
+
+    /// What the inputs must be, in words.
+    fn wanted(&self) -> &'static str {
+        match self {
+            Self::MaskedMse => "prediction, target and mask of one shape",
+            Self::SoftmaxDice { background: true, .. } => "logits [.., K] and labels [..]",
+            Self::SoftmaxDice { background: false, .. } => "logits [.., K], K at least 2, and labels [..]",
+            Self::SoftmaxDiceCrossEntropy { background: false, .. } => {
+                "logits [.., K], K at least 2, labels [..] and, if wanted, class weights [K]"
+            }
+            _ if self.is_of_classes() => "logits [.., K], labels [..] and, if wanted, class weights [K]",
+            _ => "prediction and target of one shape",
+        }
     }
 }
 
@@ -105,29 +213,29 @@ impl Operation for Loss {
     type Saved = SavedLoss;
 
     fn infer(&self, inputs: &[Shape]) -> Result<Shape> {
-        if let Self::Dice { smooth } = self
-            && !(*smooth > 0.0 && smooth.is_finite())
-        {
-            return Err(Error::operation(Self::NAME, format!("Dice wants smooth > 0, was given {smooth}")));
-        }
-        let fits = match (self, inputs) {
-            (Self::CrossEntropy, [logits, labels]) => {
-                logits.dims().split_last().is_some_and(|(_, rows)| rows == labels.dims())
+        self.validate()?;
+        let fits = match (softmax::Terms::of(*self), inputs) {
+            (Some(terms), [logits, labels, weights @ ..]) => {
+                let weighted = match weights {
+                    [] => true,
+                    [weights] => terms.entropy && weights.dims() == [logits.channels()],
+                    _ => false,
+                };
+                weighted
+                    && logits.channels() >= terms.least_classes()
+                    && logits.dims().split_last().is_some_and(|(_, rows)| rows == labels.dims())
             }
-            (_, [first, rest @ ..]) => {
-                inputs.len() == self.arity() && rest.iter().all(|shape| shape == first)
+            (None, [first, rest @ ..]) => {
+                let count = if *self == Self::MaskedMse { 2 } else { 1 };
+                rest.len() == count && rest.iter().all(|shape| shape == first)
             }
             _ => false,
         };
         if fits && inputs[0].elements() > 0 {
             return Ok(Shape::from([1]));
         }
-        let wanted = match self {
-            Self::CrossEntropy => "logits [.., K] and labels [..]",
-            Self::MaskedMse => "prediction, target and mask of one shape",
-            _ => "prediction and target of one shape",
-        };
-        Err(Error::shape(Self::NAME, format!("{wanted}, not empty, for {self:?}"), format!("{inputs:?}")))
+        let wanted = format!("{}, not empty, for {self:?}", self.wanted());
+        Err(Error::shape(Self::NAME, wanted, format!("{inputs:?}")))
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
@@ -155,7 +263,7 @@ impl Operation for Loss {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let mut gradients = vec![None; self.arity()];
+        let mut gradients = vec![None; saved.tensors().len()];
         if need[0] {
             gradients[0] = Some(cpu::backward(cx, *self, &saved, dy.as_slice()[0])?);
         }
@@ -168,86 +276,5 @@ impl Operation for Loss {
 
     fn reference_backward(&self, inputs: &[Array], dy: &Array) -> Vec<Option<Array>> {
         reference::backward(*self, inputs, dy)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(loss: Loss, inputs: &[&[f32]]) -> Result<(f32, Vec<f32>)> {
-        let cx = Context::new(2);
-        let tensors: Vec<Tensor> =
-            inputs.iter().map(|values| Tensor::from_slice([values.len()], values).unwrap()).collect();
-        let (value, saved) = loss.forward(&cx, &tensors.iter().collect::<Vec<_>>())?;
-        let dy = Tensor::full([1], 1.0)?;
-        let gradients = loss.backward(&cx, saved, dy, &vec![true; inputs.len()])?;
-        Ok((value.as_slice()[0], gradients[0].as_ref().unwrap().as_slice().to_vec()))
-    }
-
-    #[test]
-    fn extreme_logits_stay_finite() {
-        let (value, gradient) =
-            run(Loss::BceWithLogits, &[&[1e4, -1e4, 1e4, -1e4], &[1.0, 0.0, 0.0, 1.0]]).unwrap();
-        assert_eq!(value, 5e3);
-        assert_eq!(gradient, [0.0, 0.0, 0.25, -0.25]);
-
-        let cx = Context::new(1);
-        let logits = Tensor::from_slice([2, 2], &[1e4, -1e4, 3e38, -3e38]).unwrap();
-        let labels = Tensor::from_slice([2], &[1.0, 0.0]).unwrap();
-        let (value, saved) = Loss::CrossEntropy.forward(&cx, &[&logits, &labels]).unwrap();
-        assert_eq!(value.as_slice(), [1e4]);
-        let dy = Tensor::full([1], 1.0).unwrap();
-        let gradient = Loss::CrossEntropy.backward(&cx, saved, dy, &[true, false]).unwrap();
-        assert_eq!(gradient[0].as_ref().unwrap().as_slice(), [0.5, -0.5, 0.0, 0.0]);
-    }
-
-    #[test]
-    fn certain_probabilities_stay_finite() {
-        let (value, gradient) = run(Loss::Bce, &[&[0.0, 1.0, 0.0, 1.0], &[0.0, 1.0, 1.0, 0.0]]).unwrap();
-        assert_eq!(value, 50.0);
-        assert!(gradient.iter().all(|g| g.is_finite()));
-        assert_eq!(gradient[..2], [0.0, 0.0]);
-    }
-
-    #[test]
-    fn values_out_of_range_are_errors() {
-        for bad in [-0.1, 1.5, f32::NAN] {
-            let error = run(Loss::Bce, &[&[0.5, bad], &[0.0, 1.0]]).unwrap_err().to_string();
-            assert!(error.contains("element 1"), "{error}");
-        }
-        let cx = Context::new(1);
-        let logits = Tensor::zeros([2, 3]).unwrap();
-        for bad in [-1.0, 3.0, 0.5, f32::NAN, 1e20] {
-            let labels = Tensor::from_slice([2], &[2.0, bad]).unwrap();
-            let error = Loss::CrossEntropy.forward(&cx, &[&logits, &labels]).unwrap_err().to_string();
-            assert!(error.contains("label 1") && error.contains("0..3"), "{error}");
-        }
-        let error = run(Loss::Dice { smooth: 0.0 }, &[&[0.0], &[0.0]]).unwrap_err().to_string();
-        assert!(error.contains("smooth"), "{error}");
-        assert!(run(Loss::Mse, &[&[0.0, 1.0], &[0.0]]).is_err());
-        assert!(run(Loss::Mse, &[&[], &[]]).is_err());
-    }
-
-    #[test]
-    fn an_empty_mask_gives_nothing() {
-        let (value, gradient) = run(Loss::MaskedMse, &[&[1.0, 2.0], &[0.0, 0.0], &[0.0, 0.0]]).unwrap();
-        assert_eq!((value, gradient), (0.0, vec![0.0, 0.0]));
-    }
-
-    #[test]
-    fn nan_reaches_the_value() {
-        for loss in [Loss::Mse, Loss::BceWithLogits, Loss::SigmoidMse, Loss::Dice { smooth: 1.0 }] {
-            assert!(run(loss, &[&[0.5, f32::NAN], &[0.0, 1.0]]).unwrap().0.is_nan(), "{loss:?}");
-        }
-    }
-
-    #[test]
-    fn two_empty_masks_have_dice_loss_zero_and_the_sigmoid_is_to_be_had() {
-        assert_eq!(run(Loss::Dice { smooth: 1.0 }, &[&[0.0; 4], &[0.0; 4]]).unwrap().0, 0.0);
-        let cx = Context::new(1);
-        let x = Tensor::zeros([3]).unwrap();
-        let (_, saved) = Loss::SigmoidMse.forward(&cx, &[&x, &x]).unwrap();
-        assert_eq!(saved.prediction.as_slice(), [0.5; 3]);
     }
 }

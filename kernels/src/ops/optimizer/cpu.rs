@@ -5,21 +5,25 @@ use crate::cpu::elementwise::update as update_elements;
 use crate::cpu::{Kernel, PIECE};
 use crate::{Context, Result};
 use genesis_tensor::Tensor;
+use std::ops::Range;
 
+/// Updates the elements of `range`.
+#[expect(clippy::too_many_arguments, reason = "those of the optimiser's `update` and the range")]
 pub fn update(
     cx: &Context,
     optimizer: &Optimizer,
     step: u64,
     rate: f32,
+    range: Range<usize>,
     parameters: &mut Tensor,
     gradients: &Tensor,
     state: &mut [Tensor],
 ) -> Result<()> {
-    let (p, g) = (parameters.as_mut_slice()?, gradients.as_slice());
+    let (p, g) = (&mut parameters.as_mut_slice()?[range.clone()], &gradients.as_slice()[range.clone()]);
     match (*optimizer, state) {
         (Optimizer::Sgd { momentum, dampening, weight_decay, nesterov }, [buffer]) => {
             let rule = Momentum { rate, momentum, dampening, weight_decay, nesterov, first: step == 1 };
-            let pieces = p.chunks_mut(PIECE).zip(buffer.as_mut_slice()?.chunks_mut(PIECE));
+            let pieces = p.chunks_mut(PIECE).zip(buffer.as_mut_slice()?[range].chunks_mut(PIECE));
             let mut tasks: Vec<_> = pieces.zip(g.chunks(PIECE)).collect();
             cx.pool.run_pieces(&mut tasks, 1, |_, task| {
                 let ((p, buffer), g) = &mut task[0];
@@ -32,8 +36,8 @@ pub fn update(
         (Optimizer::Adam(moments) | Optimizer::AdamW(moments), [mean, squares]) => {
             let decoupled = matches!(optimizer, Optimizer::AdamW(_));
             let rule = Adam::new(moments, decoupled, step, rate);
-            let moments =
-                mean.as_mut_slice()?.chunks_mut(PIECE).zip(squares.as_mut_slice()?.chunks_mut(PIECE));
+            let (mean, squares) = (mean.as_mut_slice()?, squares.as_mut_slice()?);
+            let moments = mean[range.clone()].chunks_mut(PIECE).zip(squares[range].chunks_mut(PIECE));
             let mut tasks: Vec<_> = p.chunks_mut(PIECE).zip(moments).zip(g.chunks(PIECE)).collect();
             cx.pool.run_pieces(&mut tasks, 1, |_, task| {
                 let ((p, (mean, squares)), g) = &mut task[0];

@@ -31,6 +31,7 @@ use crate::cpu::require_f32;
 use crate::op::{Cost, Entry, Operation, Work};
 use crate::{Array, Context, Error, Result};
 use genesis_tensor::{DType, Shape, Tensor};
+use std::ops::Range;
 
 /// This operation's line in [`crate::OPS`].
 pub const ENTRY: Entry = Entry {
@@ -146,6 +147,27 @@ impl Optimizer {
         gradients: &Tensor,
         state: &mut [Tensor],
     ) -> Result<()> {
+        let whole = [(0..parameters.elements(), 1.0)];
+        self.update_groups(cx, step, rate, parameters, gradients, state, &whole)
+    }
+
+    /// [`Optimizer::update`] on ranges of the flat buffers, each with a factor of the learning rate. What lies in
+    /// no range, or in one with factor 0, keeps its bits, and so does its state. Bits do not depend on how
+    /// elements of one factor are cut into ranges.
+    ///
+    /// # Errors
+    /// As [`Optimizer::update`]; a range beyond the buffers.
+    #[expect(clippy::too_many_arguments, reason = "those of `update` and the groups")]
+    pub fn update_groups(
+        &self,
+        cx: &Context,
+        step: u64,
+        rate: f32,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        state: &mut [Tensor],
+        groups: &[(Range<usize>, f32)],
+    ) -> Result<()> {
         self.validate()?;
         let shape = parameters.shape();
         let same = gradients.shape() == shape && state.iter().all(|state| state.shape() == shape);
@@ -162,7 +184,17 @@ impl Optimizer {
         }
         require_f32(OptimizerStep::NAME, &[&*parameters, gradients])?;
         require_f32(OptimizerStep::NAME, &state.iter().collect::<Vec<_>>())?;
-        cpu::update(cx, self, step, rate, parameters, gradients, state)
+        let length = parameters.elements();
+        if let Some((range, _)) =
+            groups.iter().find(|(range, _)| range.start > range.end || range.end > length)
+        {
+            let cause = format!("the range {range:?} does not lie in {length} parameters");
+            return Err(Error::operation(OptimizerStep::NAME, cause));
+        }
+        for (range, factor) in groups.iter().filter(|(_, factor)| *factor != 0.0) {
+            cpu::update(cx, self, step, rate * factor, range.clone(), parameters, gradients, state)?;
+        }
+        Ok(())
     }
 }
 
@@ -294,5 +326,46 @@ mod tests {
         assert_eq!(p.as_slice().as_ptr(), before);
         // In its first step Adam moves every parameter by the learning rate.
         assert!(p.as_slice().iter().all(|p| (p + 0.5).abs() < 1e-6));
+    }
+
+    #[test]
+    fn groups_have_their_own_rate_and_what_is_frozen_keeps_its_bits() {
+        let cx = Context::new(2);
+        let count = 50_000;
+        let values = |a: f32| (0..count).map(|i| (i as f32 * a).sin()).collect::<Vec<f32>>();
+        let start = Tensor::from_slice([count], &values(0.37)).unwrap();
+        let g = Tensor::from_slice([count], &values(0.11)).unwrap();
+        let decay = Moments { weight_decay: 0.1, ..Moments::default() };
+        for optimizer in [
+            sgd(0.0, 0.0, 0.1, false),
+            sgd(0.9, 0.0, 0.1, true),
+            Optimizer::Adam(decay),
+            Optimizer::AdamW(decay),
+        ] {
+            let run = |rate: f32, groups: &[(Range<usize>, f32)]| {
+                let mut tensors = vec![Tensor::from_slice([count], start.as_slice()).unwrap()];
+                tensors.extend((0..optimizer.state_count()).map(|_| Tensor::zeros([count]).unwrap()));
+                for step in 1..=3 {
+                    let (p, state) = tensors.split_at_mut(1);
+                    optimizer.update_groups(&cx, step, rate, &mut p[0], &g, state, groups).unwrap();
+                }
+                tensors
+            };
+            let (plain, halved) = (run(0.1, &[(0..count, 1.0)]), run(0.05, &[(0..count, 1.0)]));
+            let groups = [(0..112, 0.5), (112..20_016, 0.0), (20_016..30_000, 1.0), (30_000..count, 1.0)];
+            for (index, mixed) in run(0.1, &groups).iter().enumerate() {
+                let untouched = if index == 0 { start.as_slice() } else { &vec![0.0; count] };
+                let (plain, halved) = (plain[index].as_slice(), halved[index].as_slice());
+                let mixed = mixed.as_slice();
+                assert_eq!(mixed[..112], halved[..112], "{optimizer:?}");
+                assert_eq!(mixed[112..20_016], untouched[112..20_016], "{optimizer:?}");
+                assert_eq!(mixed[20_016..], plain[20_016..], "{optimizer:?}");
+                assert_ne!(plain[112..20_016], untouched[112..20_016], "{optimizer:?}");
+            }
+        }
+        let mut p = Tensor::zeros([3]).unwrap();
+        let g = Tensor::zeros([3]).unwrap();
+        let beyond = [(0..4, 1.0)];
+        assert!(sgd(0.0, 0.0, 0.0, false).update_groups(&cx, 1, 1.0, &mut p, &g, &mut [], &beyond).is_err());
     }
 }

@@ -28,6 +28,14 @@ pub enum Schedule {
         /// The lowest rate.
         floor: f32,
     },
+    /// base · (1 - time / length)^power, and 0 from `length` on (the "poly" policy of Chen et al., *DeepLab*,
+    /// 2017; nnU-Net's, with power 0.9).
+    Polynomial {
+        /// Time at which 0 is reached.
+        length: u64,
+        /// The exponent, above 0.
+        power: f32,
+    },
     /// A straight line up: base · (time + 1) / length while time < length. Then the other schedule,
     /// which counts from the end of the warm-up.
     WarmUp {
@@ -57,6 +65,10 @@ impl Schedule {
                 }
                 let angle = std::f64::consts::PI * time as f64 / *length as f64;
                 floor + (base - floor) * 0.5 * (1.0 + angle.cos())
+            }
+            Self::Polynomial { length, power } => {
+                let left = length.saturating_sub(time) as f64 / (*length).max(1) as f64;
+                base * left.powf(f64::from(*power))
             }
             Self::WarmUp { length, then } => match time.checked_sub(*length) {
                 None => base * (time + 1) as f64 / *length as f64,
@@ -89,6 +101,15 @@ mod tests {
         assert_eq!(cosine.rate(1.0, 10), 0.1);
         assert_eq!(cosine.rate(1.0, u64::MAX), 0.1);
         assert_eq!(Schedule::Cosine { length: 0, floor: 0.1 }.rate(1.0, 0), 0.1);
+    }
+
+    #[test]
+    fn the_polynomial_falls_to_zero_and_stays() {
+        let line = Schedule::Polynomial { length: 10, power: 1.0 };
+        assert_eq!([0, 5, 10, 11, u64::MAX].map(|time| line.rate(1.0, time)), [1.0, 0.5, 0.0, 0.0, 0.0]);
+        let nnunet = Schedule::Polynomial { length: 1000, power: 0.9 };
+        assert!((nnunet.rate(0.01, 500) - 0.01 * 0.5f32.powf(0.9)).abs() < 1e-8);
+        assert_eq!(Schedule::Polynomial { length: 0, power: 0.9 }.rate(1.0, 0), 0.0);
     }
 
     #[test]

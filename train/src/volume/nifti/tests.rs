@@ -146,6 +146,34 @@ fn refusal(folder: &Path, bytes: &[u8]) -> String {
 }
 
 #[test]
+fn channels_of_a_four_dimensional_file_come_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("four.nii");
+    let volume = counting_volume(SIZE);
+    write_nifti(&path, &volume, ElementType::Float32).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    // A second volume, every voxel one larger, and a header that says 4 dimensions with 2 volumes.
+    let second: Vec<u8> = bytes[352..]
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|&value| (f32::from_le_bytes(value) + 1.0).to_le_bytes())
+        .collect();
+    bytes.extend(second);
+    bytes[40..42].copy_from_slice(&4i16.to_le_bytes());
+    bytes[48..50].copy_from_slice(&2i16.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let channels = read_channels(&path).unwrap();
+    assert_eq!(channels.len(), 2);
+    assert_eq!(channels[0].voxels, volume.voxels);
+    assert!(channels[1].voxels.iter().zip(&volume.voxels).all(|(a, b)| *a == b + 1.0));
+    assert_eq!(channels[0].affine, channels[1].affine);
+    assert!(read_volume(&path).unwrap_err().to_string().contains("several volumes"));
+    fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
+    assert!(read_channels(&path).unwrap_err().to_string().contains("truncated"));
+}
+
+#[test]
 fn every_type_byte_order_scaling_and_packing_is_read() {
     let folder = tempfile::tempdir().expect("folder");
     for version in [1, 2] {

@@ -1,0 +1,175 @@
+//! From a folder to training and validation cases: found, shared out, read and checked.
+
+use super::case::{CaseReader, values_of};
+use super::classes::Classes;
+use super::config::SegmentationConfig;
+use super::layout::{CaseFiles, Dataset};
+use super::split::Split;
+use super::store::CaseStore;
+use crate::progress::Progress;
+use crate::{Error, Result};
+use genesis_tensor::parallel::ThreadPool;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The cases of a run. Those that train come first in the store.
+pub struct SegmentationCases {
+    /// All of them.
+    pub store: Arc<CaseStore>,
+    /// Their names by use.
+    pub split: Split,
+    /// What is told apart.
+    pub classes: Classes,
+    /// Channels of every scan.
+    pub channels: usize,
+}
+
+impl SegmentationCases {
+    /// Finds and shares out the cases a configuration names, and reads every one that is used, so that bad
+    /// data are found before training begins.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the data, naming the file.
+    pub fn open(config: &SegmentationConfig, threads: usize, quiet: bool) -> Result<Self> {
+        let data = &config.data;
+        let dataset = Dataset::open(&data.folder)?;
+        let names: Vec<String> = dataset.cases.iter().map(|case| case.name.clone()).collect();
+        let mut split = match &data.splits {
+            Some(path) => {
+                let split = Split::read(path, data.splits_key.as_deref())?;
+                let missing = split.train.iter().chain(&split.valid).find(|name| !names.contains(name));
+                if let Some(name) = missing {
+                    let folder = data.folder.display();
+                    return Err(Error::file(path, format!("lists case {name}, which is not in {folder}")));
+                }
+                split
+            }
+            None => {
+                Split::draw(&names, data.held_out, config.seed).map_err(|e| Error::file(&data.folder, e))?
+            }
+        };
+        split.keep_fraction(data.label_fraction, config.seed);
+        let used: Vec<CaseFiles> = split
+            .train
+            .iter()
+            .chain(&split.valid)
+            .filter_map(|name| dataset.cases.iter().find(|case| case.name == *name).cloned())
+            .collect();
+        let mut found = Vec::new();
+        if dataset.labels.is_none() && data.labels.is_empty() {
+            for files in &used {
+                found.extend(values_of(files)?);
+            }
+            found.sort();
+            found.dedup();
+        }
+        let classes =
+            Classes::resolve(dataset.labels.as_deref(), &data.labels, &found).map_err(|e| match e {
+                Error::Work(cause) => Error::file(&data.folder, cause),
+                other => other,
+            })?;
+        let chosen = channels(&data.channels, &dataset.channels)?;
+        let reader = CaseReader {
+            classes: classes.clone(),
+            preprocessing: config.preprocessing.clone(),
+            channels: chosen,
+        };
+        let store = Arc::new(CaseStore::new(reader, used, data.cache_mib.saturating_mul(1 << 20)));
+        let channels = check_all(&store, &split, &classes, threads, quiet)?;
+        Ok(Self { store, split, classes, channels })
+    }
+
+    /// Number of training cases.
+    pub fn train(&self) -> usize {
+        self.split.train.len()
+    }
+
+    /// The numbers of the validation cases in the store.
+    pub fn valid(&self) -> std::ops::Range<usize> {
+        self.train()..self.store.count()
+    }
+}
+
+/// The numbers of the channels a user names.
+fn channels(wanted: &[String], known: &[String]) -> Result<Vec<usize>> {
+    let number = |name: &String| {
+        let by_name = known.iter().position(|known| known.eq_ignore_ascii_case(name));
+        by_name.or_else(|| name.parse().ok()).ok_or_else(|| {
+            let known = if known.is_empty() { "none by name".to_string() } else { known.join(", ") };
+            Error::Usage(format!("--channels {name}: the data set has no such channel (it has {known})"))
+        })
+    };
+    wanted.iter().map(number).collect()
+}
+
+/// What a first look at a case tells.
+struct Found {
+    channels: usize,
+    present: Vec<bool>,
+}
+
+/// Reads every case once, several at a time; returns the number of channels.
+fn check_all(
+    store: &CaseStore,
+    split: &Split,
+    classes: &Classes,
+    threads: usize,
+    quiet: bool,
+) -> Result<usize> {
+    let progress = Progress::new("reading cases", store.count() as u64, quiet);
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<Found>>>> = Mutex::new((0..store.count()).map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, store.count().max(1)) {
+            scope.spawn(|| {
+                let pool = ThreadPool::new(1);
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= store.count() {
+                        return;
+                    }
+                    let found = store.get(&pool, index).map(|case| Found {
+                        channels: case.channels,
+                        present: case.centres.iter().map(|centres| !centres.is_empty()).collect(),
+                    });
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(found);
+                    progress.advance(1);
+                }
+            });
+        }
+    });
+    progress.finish();
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut channels = None;
+    let mut present = vec![false; classes.foreground.len()];
+    let names = split.train.iter().chain(&split.valid);
+    for ((index, result), name) in results.into_iter().enumerate().zip(names) {
+        // The first case in order that is bad is named, whichever thread found one first.
+        let found = result.ok_or_else(|| Error::Work(format!("case {name} was not read")))??;
+        let wanted = *channels.get_or_insert(found.channels);
+        if found.channels != wanted {
+            let first = &split.train[0];
+            return Err(Error::Work(format!(
+                "case {name} has {} channels, case {first} has {wanted}",
+                found.channels
+            )));
+        }
+        if index < split.train.len() {
+            present.iter_mut().zip(&found.present).for_each(|(all, here)| *all |= here);
+        }
+    }
+    let missing: Vec<&str> = classes
+        .foreground
+        .iter()
+        .zip(&present)
+        .filter(|(_, present)| !**present)
+        .map(|(class, _)| class.name.as_str())
+        .collect();
+    if missing.len() == classes.foreground.len() {
+        return Err(Error::Work(format!("no training case holds any voxel of {}", missing.join(", "))));
+    }
+    if !missing.is_empty() {
+        tracing::warn!("no training case holds any voxel of {}", missing.join(", "));
+    }
+    Ok(channels.unwrap_or(1))
+}

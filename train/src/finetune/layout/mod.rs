@@ -1,0 +1,115 @@
+//! Where the cases of a data set lie: each scan of one or more files with its label map.
+//!
+//! Five layouts are recognised, in this order:
+//!
+//! | layout | files |
+//! | --- | --- |
+//! | Medical Segmentation Decathlon, nnU-Net | `dataset.json`, `imagesTr/`, `labelsTr/` |
+//! | paired folders | `imagesTr/` and `labelsTr/`, or `images/` with `labels/` or `masks/` |
+//! | BraTS | one folder a case: `CASE/CASE_flair.nii.gz`, `_t1`, `_t1ce`, `_t2`, `_seg` (and 2023's `-t2f`, …) |
+//! | LiTS | `volume-N.nii` beside `segmentation-N.nii` |
+//!
+//! In folders a case is a name that image and label share, extension aside; `NAME_0000`, `NAME_0001`, …
+//! (nnU-Net) are the channels of case `NAME`. The channels may also lie in one file of four dimensions.
+
+mod decathlon;
+mod folders;
+mod published;
+#[cfg(test)]
+mod tests;
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One scan and its label map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseFiles {
+    /// The case's name, by which splits know it.
+    pub name: String,
+    /// The files of the scan, in the order of their channels.
+    pub images: Vec<PathBuf>,
+    /// The label map.
+    pub label: PathBuf,
+}
+
+/// A value of label maps with its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedLabel {
+    /// The value.
+    pub value: u8,
+    /// What it means.
+    pub name: String,
+}
+
+/// A data set as it lies on disk; no volume is read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// The folder.
+    pub root: PathBuf,
+    /// All cases with a label map, sorted by name.
+    pub cases: Vec<CaseFiles>,
+    /// The labels `dataset.json` declares, background included; `None` where nothing declares them.
+    pub labels: Option<Vec<NamedLabel>>,
+    /// The channels' names, where they are known.
+    pub channels: Vec<String>,
+}
+
+impl Dataset {
+    /// Finds the cases below a folder.
+    ///
+    /// # Errors
+    /// A folder that cannot be read or holds no case; a scan without a label map; channels that some cases
+    /// have and others lack; a `dataset.json` that makes no sense. Each names the file.
+    pub fn open(root: &Path) -> Result<Self> {
+        if !root.is_dir() {
+            return Err(Error::file(root, "is not a folder (a data set of images and labels is needed)"));
+        }
+        let mut dataset = if root.join("dataset.json").is_file() {
+            decathlon::open(root)?
+        } else if let Some((images, labels)) = folders::find(root) {
+            let cases = folders::pair(&images, &labels)?;
+            Self { root: root.to_path_buf(), cases, labels: None, channels: Vec::new() }
+        } else if let Some(dataset) = published::open(root)? {
+            dataset
+        } else {
+            return Err(Error::file(
+                root,
+                "holds no data set: no dataset.json, no imagesTr/ with labelsTr/, no images/ with labels/",
+            ));
+        };
+        dataset.cases.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(pair) = dataset.cases.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(Error::file(root, format!("has two cases named {}", pair[0].name)));
+        }
+        let Some(first) = dataset.cases.first() else {
+            return Err(Error::file(root, "holds no case (a volume with a label map)"));
+        };
+        let wanted = first.images.len();
+        if let Some(case) = dataset.cases.iter().find(|case| case.images.len() != wanted) {
+            let path = case.images.first().unwrap_or(&case.label);
+            let cause = format!(
+                "case {} has {} files, case {} has {wanted}",
+                case.name,
+                case.images.len(),
+                first.name
+            );
+            return Err(Error::file(path, cause));
+        }
+        Ok(dataset)
+    }
+}
+
+/// A file name without the extension of its volume format.
+pub(super) fn case_name(name: &str) -> &str {
+    stem(name)
+}
+
+fn stem(name: &str) -> &str {
+    let cut = |name: &str, extension: &str| -> Option<usize> {
+        let at = name.len().checked_sub(extension.len())?;
+        name.get(at..).filter(|end| end.eq_ignore_ascii_case(extension)).map(|_| at)
+    };
+    let extensions = [".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mha", ".mhd"];
+    extensions.iter().find_map(|extension| cut(name, extension)).map_or(name, |at| &name[..at])
+}

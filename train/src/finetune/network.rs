@@ -1,0 +1,81 @@
+//! The network a run starts from: drawn anew, or with weights transferred into it.
+
+use super::config::{Freeze, SegmentationConfig};
+use crate::{Error, Result};
+use genesis_model::checkpoint::{StateDict, read_checkpoint};
+use genesis_model::{ClassifierConfig, Nonlinearity, Transfer, UNet3d, UNetConfig, is_classifier, transfer};
+
+/// The network for so many channels and outputs. Weights decide its width and activation; what became of
+/// every tensor is told. `going_on`: a checkpoint of the run follows, so weights are read for their shape
+/// alone.
+///
+/// # Errors
+/// Weights that cannot be read or have another width than asked for; `freeze` without weights.
+pub fn starting_network(
+    config: &SegmentationConfig,
+    channels: usize,
+    outputs: usize,
+    going_on: bool,
+) -> Result<UNet3d> {
+    let Some(path) = &config.weights else {
+        if config.freeze == Freeze::Encoder {
+            return Err(Error::Usage(
+                "--freeze encoder would freeze random weights: give --weights FILE".into(),
+            ));
+        }
+        let width = if config.width == 0 { 32 } else { config.width };
+        let activation = config.activation;
+        let mut network = UNet3d::new(UNetConfig { channels, classes: outputs, width, activation })?;
+        network.initialise(config.initialiser, config.seed)?;
+        set_factors(&mut network, config)?;
+        return Ok(network);
+    };
+    let checkpoint = read_checkpoint(path)?;
+    let shape = shape_of(&checkpoint.state).map_err(|error| Error::file(path, error))?;
+    if config.width != 0 && config.width != shape.width {
+        let cause = format!("holds weights of width {}, --width says {}", shape.width, config.width);
+        return Err(Error::file(path, cause));
+    }
+    let mut network = UNet3d::new(UNetConfig { channels, classes: outputs, ..shape })?;
+    network.initialise(config.initialiser, config.seed)?;
+    if !going_on {
+        let report = transfer::into_network(&mut network, &checkpoint.state, Transfer::EncoderDecoder)
+            .map_err(|error| Error::file(path, error))?;
+        for line in report.lines() {
+            tracing::info!("{line}");
+        }
+    }
+    set_factors(&mut network, config)?;
+    Ok(network)
+}
+
+/// Width and activation of weights of any kind: a whole network, a classifier, an encoder alone.
+fn shape_of(state: &StateDict) -> Result<UNetConfig> {
+    if is_classifier(state) {
+        let ClassifierConfig { width, activation, .. } = ClassifierConfig::from_state(state)?;
+        return Ok(UNetConfig { width, activation, ..UNetConfig::default() });
+    }
+    let whole = UNetConfig::from_state(state);
+    if whole.is_ok() {
+        return Ok(whole?);
+    }
+    // Wrappers put something before the names, and an encoder has no last layer.
+    let find = |end: &str| state.tensors.iter().find(|tensor| tensor.name.ends_with(end));
+    match find("down_tr64.ops.0.conv1.weight").map(|tensor| tensor.shape.as_slice()) {
+        Some(&[width, _, 3, 3, 3]) => {
+            let prelu = find("down_tr64.ops.0.activation.weight").is_some();
+            let activation = if prelu { Nonlinearity::Prelu } else { Nonlinearity::Relu };
+            Ok(UNetConfig { width, activation, ..UNetConfig::default() })
+        }
+        _ => Ok(whole?),
+    }
+}
+
+/// Freezes or slows down the encoder.
+fn set_factors(network: &mut UNet3d, config: &SegmentationConfig) -> Result<()> {
+    let factor = if config.freeze == Freeze::Encoder { 0.0 } else { config.encoder_lr_factor as f32 };
+    if factor != 1.0 {
+        network.parameters_mut().set_factor("down_tr", factor)?;
+    }
+    Ok(())
+}
