@@ -172,4 +172,5 @@ def main():
         blocks.replace(ROOT / "README.md", "versus-pytorch", text, "python benches/versus_pytorch.py --readme")
 
 
-main()
+if __name__ == "__main__":
+    main()

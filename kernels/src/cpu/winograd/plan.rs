@@ -152,11 +152,12 @@ pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usiz
     // Half of the L2 cache and no more: where it is backed by small pages, more collides in it.
     let wanted = match (large, outputs) {
         (true, _) => 4 * TILE_STEP,
-        (false, _) if method.pairs() => TILE_STEP,
+        (false, _) if method.pairs() => 3 * TILE_STEP / 2,
         _ => 2 * TILE_STEP,
     };
     let ranges = tiles.div_ceil(wanted);
-    let tiles = tiles.div_ceil(ranges).next_multiple_of(TILE_STEP);
+    let step = if lanes == 16 { TILE_STEP / 2 } else { TILE_STEP };
+    let tiles = tiles.div_ceil(ranges).next_multiple_of(step);
     let width = vectors * lanes;
     let blocks = outputs.div_ceil(width);
     let groups = PIECES.div_ceil(ranges).min(outputs.div_ceil(PIECE_OUTPUTS));

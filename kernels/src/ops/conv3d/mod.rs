@@ -11,6 +11,7 @@ mod reference;
 pub mod shapes;
 #[cfg(test)]
 mod tests;
+mod projection;
 mod winograd;
 
 use crate::cpu::convolution::{Geometry, activation_format, channel_sums};
@@ -160,6 +161,10 @@ impl Operation for Conv3d {
             }
             _ => winograd::plan(cx, &geometry, geometry.result, [all, outputs], format),
         };
+        let backward = direction != Direction::Forward;
+        if plan.is_none() && backward && projection::applies(&geometry, &channels, outputs) {
+            return Some("projection");
+        }
         Some(plan.map_or_else(|| cpu::path(cx, format), |plan| plan.name()))
     }
 
@@ -201,8 +206,10 @@ impl Operation for Conv3d {
         let weight_gradient = match need[self.inputs] {
             true => {
                 let (all, activations) = (channels.iter().sum(), &saved[..self.inputs]);
+                let projection = projection::applies(&geometry, &channels, outputs);
                 Some(match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
                     Some(plan) => plan.weight_gradient(cx, &geometry, activations, &dy)?,
+                    None if projection => projection::weight_gradient(cx, &activations[0], &dy)?,
                     None => cpu::weight_gradient(cx, &geometry, activations, &channels, &dy, outputs)?,
                 })
             }
@@ -227,6 +234,10 @@ impl Operation for Conv3d {
                     let found = plan.input_gradients(cx, &geometry, &dy, &weight, first, group)?;
                     gradients.extend(found.into_iter().map(Some));
                     (first, input) = (first + all, input + run);
+                }
+                None if projection::applies(&geometry, &channels, outputs) => {
+                    gradients.push(Some(projection::input_gradient(cx, &dy, &weight)?));
+                    input += 1;
                 }
                 None => {
                     let range = first..first + channels[input];
