@@ -146,7 +146,7 @@ fn refusal(path: &Path, classes: &Classes, volume: &Volume, place: usize) -> Err
     let cause = match &classes.permitted {
         Some(all) if label_value(value).is_some() => {
             let all: Vec<String> = all.iter().map(u8::to_string).collect();
-            format!("holds the label {value} at {at}; the data set has {}", all.join(", "))
+            format!("holds the label {value} at {at}; only {} are known", all.join(", "))
         }
         _ => format!("holds the label {value} at {at}: labels are whole numbers from 0 to 255"),
     };

@@ -61,7 +61,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_delimiter = ',', value_name = "CHANNEL,…")]
     channels: Vec<String>,
     /// Tolerance of the surface Dice in millimetres
-    #[arg(long, default_value_t = 1.0, value_name = "MM")]
+    #[arg(long, default_value_t = 1.0, value_name = "MM", allow_negative_numbers = true)]
     tolerance: f64,
     /// Overlap of neighbouring windows
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
