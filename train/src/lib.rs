@@ -9,6 +9,7 @@ pub mod cubes;
 pub mod deform;
 pub mod demo;
 pub mod error;
+pub mod evaluate;
 pub mod evaluation;
 pub mod finetune;
 pub mod inference;

@@ -8,6 +8,7 @@ pub mod cubes;
 pub mod deform;
 pub mod demo;
 pub mod devices;
+pub mod evaluate;
 pub mod finetune;
 pub mod inspect;
 pub mod phantom;
@@ -48,6 +49,7 @@ enum Command {
     Deform(deform::DeformArgs),
     Pretrain(pretrain::PretrainArgs),
     Finetune(finetune::FinetuneArgs),
+    Evaluate(evaluate::EvaluateArgs),
     Restore(restore::RestoreArgs),
     Predict(predict::PredictArgs),
     Convert(convert::ConvertArgs),
@@ -78,6 +80,7 @@ impl Cli {
             Command::Deform(args) => deform::run(args, common),
             Command::Pretrain(args) => pretrain::run(args, common),
             Command::Finetune(args) => finetune::run(args, common),
+            Command::Evaluate(args) => evaluate::run(args, common),
             Command::Restore(args) => restore::run(args, common),
             Command::Predict(args) => predict::run(args, common),
             Command::Convert(args) => convert::run(args, common),

@@ -43,6 +43,12 @@ impl TwoClassIou {
         Ok(())
     }
 
+    /// Adds all voxels of another.
+    pub fn merge(&mut self, other: &Self) {
+        let pairs = self.voxels.iter_mut().flatten().zip(other.voxels.iter().flatten());
+        pairs.for_each(|(sum, more)| *sum += more);
+    }
+
     /// The mean, or `None` before any voxel was added.
     pub fn value(&self) -> Option<f64> {
         let [background, foreground] = &self.voxels;
@@ -114,5 +120,10 @@ mod tests {
         pooled.add(&[0.7, 0.1], &[true, false]).unwrap();
         pooled.add(&[0.52], &[false]).unwrap();
         assert_eq!(pooled.value(), iou_two_class_mean(&[0.7, 0.1, 0.52], &[true, false, false]).unwrap());
+        let [mut first, mut second] = [TwoClassIou::default(), TwoClassIou::default()];
+        first.add(&[0.7, 0.1], &[true, false]).unwrap();
+        second.add(&[0.52], &[false]).unwrap();
+        first.merge(&second);
+        assert_eq!(first, pooled);
     }
 }

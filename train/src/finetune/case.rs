@@ -7,6 +7,7 @@ use crate::preprocess::{Grid, Preprocessing};
 use crate::volume::{Volume, read_channels, read_volume};
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
+use std::path::Path;
 
 /// The most voxels of a class that are remembered to centre patches on, evenly spread over all.
 const MOST_CENTRES: usize = 4096;
@@ -50,18 +51,12 @@ impl CaseReader {
     /// A file that cannot be read or prepared; a label map on another grid than its scan; a label that is
     /// no whole number or not permitted; a channel that is not there. Each names the file.
     pub fn read(&self, pool: &ThreadPool, files: &CaseFiles) -> Result<Case> {
-        let mut volumes = Vec::new();
-        for path in &files.images {
-            volumes.extend(read_channels(path)?);
-        }
-        let image_path = files.images.first().unwrap_or(&files.label);
-        if !self.channels.is_empty() {
-            volumes = self.chosen(volumes).map_err(|cause| Error::file(image_path, cause))?;
-        }
-        let first = volumes.first().ok_or_else(|| Error::file(image_path, "holds no volume"))?;
+        let volumes = self.images(files)?;
+        let image_path = files.image();
         let on_image = |error: Error| Error::file(image_path, error);
-        let grid = Grid::new(first, &self.preprocessing).map_err(on_image)?;
-        let labels = self.labels(pool, files, &grid, first.size)?;
+        let grid = Grid::new(&volumes[0], &self.preprocessing).map_err(on_image)?;
+        let labels = label_classes(&files.label, &self.classes, &grid)?;
+        let labels = grid.labels_forward(pool, &labels).map_err(|e| Error::file(&files.label, e))?;
         let channels = volumes.len();
         let prepared = self.preprocessing.apply_channels(pool, volumes).map_err(on_image)?;
         if prepared.replaced > 0 {
@@ -89,6 +84,24 @@ impl CaseReader {
         })
     }
 
+    /// The channels of a scan as they were scanned, at least one.
+    ///
+    /// # Errors
+    /// A file that cannot be read; a channel that is not there.
+    pub(crate) fn images(&self, files: &CaseFiles) -> Result<Vec<Volume>> {
+        let mut volumes = Vec::new();
+        for path in &files.images {
+            volumes.extend(read_channels(path)?);
+        }
+        if !self.channels.is_empty() {
+            volumes = self.chosen(volumes).map_err(|cause| Error::file(files.image(), cause))?;
+        }
+        if volumes.is_empty() {
+            return Err(Error::file(files.image(), "holds no volume"));
+        }
+        Ok(volumes)
+    }
+
     fn chosen(&self, volumes: Vec<Volume>) -> Result<Vec<Volume>, String> {
         let count = volumes.len();
         let mut all: Vec<Option<Volume>> = volumes.into_iter().map(Some).collect();
@@ -100,48 +113,44 @@ impl CaseReader {
         };
         self.channels.iter().map(take).collect()
     }
+}
 
-    /// The class of every voxel on the working grid.
-    fn labels(
-        &self,
-        pool: &ThreadPool,
-        files: &CaseFiles,
-        grid: &Grid,
-        image_size: [usize; 3],
-    ) -> Result<Vec<u8>> {
-        let path = &files.label;
-        let volume = read_volume(path)?;
-        if !grid.is_of(&volume) {
-            let times = crate::training::times;
-            let cause = if volume.size == image_size {
-                "lies elsewhere in space than its image (another affine matrix)".to_string()
-            } else {
-                format!("has {} voxels, its image {}", times(volume.size), times(image_size))
-            };
-            return Err(Error::file(path, cause));
-        }
-        let table = self.classes.table();
-        let mut labels = Vec::with_capacity(volume.voxels.len());
-        for (place, &value) in volume.voxels.iter().enumerate() {
-            let class = label_value(value).and_then(|value| table[usize::from(value)]);
-            labels.push(class.ok_or_else(|| self.refusal(files, &volume, place))?);
-        }
-        grid.labels_forward(pool, &labels).map_err(|error| Error::file(path, error))
-    }
-
-    fn refusal(&self, files: &CaseFiles, volume: &Volume, place: usize) -> Error {
-        let [_, ny, nz] = volume.size;
-        let at = format!("({}, {}, {})", place / (ny * nz), place / nz % ny, place % nz);
-        let value = volume.voxels[place];
-        let cause = match &self.classes.permitted {
-            Some(all) if label_value(value).is_some() => {
-                let all: Vec<String> = all.iter().map(u8::to_string).collect();
-                format!("holds the label {value} at {at}; dataset.json lists {}", all.join(", "))
-            }
-            _ => format!("holds the label {value} at {at}: labels are whole numbers from 0 to 255"),
+/// The class of every voxel of a label map, which must lie on the grid of its scan.
+///
+/// # Errors
+/// A file that cannot be read or lies elsewhere; a label that is no whole number or not permitted.
+pub(crate) fn label_classes(path: &Path, classes: &Classes, grid: &Grid) -> Result<Vec<u8>> {
+    let volume = read_volume(path)?;
+    if !grid.is_of(&volume) {
+        let times = crate::training::times;
+        let cause = if volume.size == grid.input_size() {
+            "lies elsewhere in space than its image (another affine matrix)".to_string()
+        } else {
+            format!("has {} voxels, its image {}", times(volume.size), times(grid.input_size()))
         };
-        Error::file(&files.label, cause)
+        return Err(Error::file(path, cause));
     }
+    let table = classes.table();
+    let mut labels = Vec::with_capacity(volume.voxels.len());
+    for (place, &value) in volume.voxels.iter().enumerate() {
+        let class = label_value(value).and_then(|value| table[usize::from(value)]);
+        labels.push(class.ok_or_else(|| refusal(path, classes, &volume, place))?);
+    }
+    Ok(labels)
+}
+
+fn refusal(path: &Path, classes: &Classes, volume: &Volume, place: usize) -> Error {
+    let [_, ny, nz] = volume.size;
+    let at = format!("({}, {}, {})", place / (ny * nz), place / nz % ny, place % nz);
+    let value = volume.voxels[place];
+    let cause = match &classes.permitted {
+        Some(all) if label_value(value).is_some() => {
+            let all: Vec<String> = all.iter().map(u8::to_string).collect();
+            format!("holds the label {value} at {at}; only {} are known", all.join(", "))
+        }
+        _ => format!("holds the label {value} at {at}: labels are whole numbers from 0 to 255"),
+    };
+    Error::file(path, cause)
 }
 
 impl Case {
@@ -201,7 +210,6 @@ mod tests {
     use super::*;
     use crate::preprocess::Intensity;
     use crate::volume::{ElementType, affine, write_nifti};
-    use std::path::Path;
 
     fn write(path: &Path, size: [usize; 3], affine: affine::Affine, value: impl Fn(usize) -> f32) {
         let voxels = (0..size.iter().product()).map(value).collect();

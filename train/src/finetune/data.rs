@@ -1,6 +1,6 @@
 //! From a folder to training and validation cases: found, shared out, read and checked.
 
-use super::case::{CaseReader, values_of};
+use super::case::CaseReader;
 use super::classes::Classes;
 use super::config::SegmentationConfig;
 use super::layout::{CaseFiles, Dataset};
@@ -55,20 +55,8 @@ impl SegmentationCases {
             .chain(&split.valid)
             .filter_map(|name| dataset.cases.iter().find(|case| case.name == *name).cloned())
             .collect();
-        let mut found = Vec::new();
-        if dataset.labels.is_none() && data.labels.is_empty() {
-            for files in &used {
-                found.extend(values_of(files)?);
-            }
-            found.sort();
-            found.dedup();
-        }
-        let classes =
-            Classes::resolve(dataset.labels.as_deref(), &data.labels, &found).map_err(|e| match e {
-                Error::Work(cause) => Error::file(&data.folder, cause),
-                other => other,
-            })?;
-        let chosen = channels(&data.channels, &dataset.channels)?;
+        let classes = dataset.classes(&data.labels, &used, false)?;
+        let chosen = dataset.channel_numbers(&data.channels)?;
         let reader = CaseReader {
             classes: classes.clone(),
             preprocessing: config.preprocessing.clone(),
@@ -88,18 +76,6 @@ impl SegmentationCases {
     pub fn valid(&self) -> std::ops::Range<usize> {
         self.train()..self.store.count()
     }
-}
-
-/// The numbers of the channels a user names.
-fn channels(wanted: &[String], known: &[String]) -> Result<Vec<usize>> {
-    let number = |name: &String| {
-        let by_name = known.iter().position(|known| known.eq_ignore_ascii_case(name));
-        by_name.or_else(|| name.parse().ok()).ok_or_else(|| {
-            let known = if known.is_empty() { "none by name".to_string() } else { known.join(", ") };
-            Error::Usage(format!("--channels {name}: the data set has no such channel (it has {known})"))
-        })
-    };
-    wanted.iter().map(number).collect()
 }
 
 /// What a first look at a case tells.

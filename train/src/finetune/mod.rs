@@ -29,10 +29,12 @@ mod tests;
 mod trainer;
 mod validation;
 
+pub(crate) use case::label_classes;
 pub use case::{Case, CaseReader};
 pub use classes::{Class, Classes};
 pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
 pub use data::SegmentationCases;
+pub(crate) use layout::case_name;
 pub use layout::{CaseFiles, Dataset, NamedLabel};
 pub use loader::{PatchBatch, PatchLoader, PatchOrder};
 pub use pictures::{SegmentationSample, segmentation_montage};

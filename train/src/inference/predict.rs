@@ -1,12 +1,12 @@
 //! From a scan's files to a label file on its grid.
 
 use super::{Connectivity, SegmentSettings, SlidingWindow, decide, keep_largest_component, segment_volume};
-use crate::preprocess::{PlaneStream, zeros};
+use crate::preprocess::{Grid, PlaneStream, zeros};
 use crate::task::{TASK_KEY, Task, TaskDescription};
-use crate::volume::{Voxels, read_channels, write_like};
+use crate::volume::{Volume, Voxels, read_channels, write_like};
 use crate::{Error, Precision, Result};
 use genesis_kernels::Context;
-use genesis_model::checkpoint::read_checkpoint;
+use genesis_model::checkpoint::{StateDict, read_checkpoint};
 use genesis_model::{Statistics, UNet3d, wanted_statistics};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// How scans are predicted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct PredictionSettings {
     /// Overlap of neighbouring windows, in [0, 1).
     pub overlap: f64,
@@ -52,71 +52,84 @@ pub struct Prediction {
     pub seconds: f64,
 }
 
+/// The labels of a scan on its own grid.
+#[derive(Debug)]
+pub struct Labelled {
+    /// The class of every voxel `[X, Y, Z]`, z fastest.
+    pub labels: Vec<u8>,
+    /// From the scan's grid to the working grid and back.
+    pub grid: Grid,
+    /// Voxels of the scan that were not finite and were replaced.
+    pub replaced: usize,
+    /// Windows the network ran on.
+    pub windows: usize,
+}
+
+impl Labelled {
+    /// Warns of voxels that were replaced.
+    pub fn warn(&self, path: &Path) {
+        if self.replaced > 0 {
+            let (count, path) = (self.replaced, path.display());
+            tracing::warn!(
+                "{path}: {count} voxels that are not finite count as the lowest or highest that is"
+            );
+        }
+    }
+}
+
 impl Segmenter {
     /// Reads a checkpoint of a segmentation.
     ///
     /// # Errors
     /// A file that cannot be read, or whose metadata describes no segmentation or another network.
     pub fn load(path: &Path) -> Result<Self> {
-        let checkpoint = read_checkpoint(path)?;
+        Self::from_state(path, &read_checkpoint(path)?.state)
+    }
+
+    /// The network of a checkpoint that was read from `path`.
+    ///
+    /// # Errors
+    /// Metadata that describe no segmentation or another network.
+    pub fn from_state(path: &Path, state: &StateDict) -> Result<Self> {
         let fail = |error: &dyn ToString| Error::file(path, error.to_string());
-        let task =
-            TaskDescription::from_metadata(&checkpoint.state.metadata).map_err(|error| fail(&error))?;
+        let task = TaskDescription::from_metadata(&state.metadata).map_err(|error| fail(&error))?;
         let task = task.filter(|task| task.task == Task::Segment).ok_or_else(|| {
             fail(&format!(
                 "holds no segmentation ({TASK_KEY} in its metadata says none): fine-tune it first with \
                  genesis finetune segment"
             ))
         })?;
-        let network = UNet3d::from_state(&checkpoint.state).map_err(|error| fail(&error))?;
+        let network = UNet3d::from_state(state).map_err(|error| fail(&error))?;
         if network.config() != task.network {
             return Err(fail(&format!("{TASK_KEY} describes another network than its tensors make")));
         }
-        let (statistics, _) = wanted_statistics(&checkpoint.state);
+        let (statistics, _) = wanted_statistics(state);
         Ok(Self { network, statistics, task })
     }
 
-    /// Predicts one scan and writes its labels to `out` (`uint8`), and with `probabilities` one volume for
-    /// each class (`float32`), named as [`class_path`] says. `inputs` are the files of its channels in
-    /// order, or one file with all of them. `done(windows, total)` reports progress.
+    /// Labels a scan of these channels on its own grid. `plane(x, p)` sees the probabilities `[K, Y, Z]` of
+    /// each plane of the [oriented scan](Grid::oriented_size), x rising, before components are removed;
+    /// `done(windows, total)` reports progress.
     ///
     /// # Errors
-    /// Files that cannot be read or do not fit the network; memory; a disk that refuses.
-    pub fn predict(
+    /// Channels that do not fit the network or each other; no finite voxel; memory; the receiver's.
+    pub fn segment(
         &mut self,
         cx: &Context,
-        inputs: &[PathBuf],
-        out: &Path,
-        probabilities: Option<&Path>,
+        volumes: Vec<Volume>,
         settings: &PredictionSettings,
         mut done: impl FnMut(usize, usize),
-    ) -> Result<Prediction> {
-        let start = std::time::Instant::now();
-        let first = inputs.first().ok_or_else(|| Error::Work("a scan without files".into()))?;
-        let about = |error: Error| match error {
-            Error::Work(cause) => Error::file(first, cause),
-            other => other,
-        };
-        let mut volumes = Vec::new();
-        for input in inputs {
-            volumes.extend(read_channels(input)?);
-        }
+        mut plane: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<Labelled> {
         if volumes.len() != self.task.channels {
             let cause = format!("has {} channel(s), the network wants {}", volumes.len(), self.task.channels);
-            return Err(Error::file(first, cause));
+            return Err(Error::Work(cause));
         }
-        let prepared = self.task.preprocessing.apply_channels(&cx.pool, volumes).map_err(about)?;
-        if prepared.replaced > 0 {
-            let (count, path) = (prepared.replaced, first.display());
-            tracing::warn!(
-                "{path}: {count} voxels that are not finite count as the lowest or highest that is"
-            );
-        }
-        let (grid, outputs) = (prepared.grid, self.task.network.classes);
+        let prepared = self.task.preprocessing.apply_channels(&cx.pool, volumes)?;
+        let (grid, replaced, outputs) = (prepared.grid, prepared.replaced, self.task.network.classes);
         let [nx, ny, nz] = grid.oriented_size();
         let area = ny * nz;
         let mut labels: Vec<u8> = zeros(nx * area)?;
-        let mut spill = probabilities.map(|path| Spill::create(path, outputs, area)).transpose()?;
         let mut stream = PlaneStream::new(&grid, outputs);
         let mut windows = 0;
         let how = SegmentSettings {
@@ -136,14 +149,13 @@ impl Segmenter {
                 windows = number;
                 done(number, total);
             },
-            |_, plane| {
-                stream.push(&cx.pool, plane, |x, plane| {
-                    decide(plane, outputs, &mut labels[x * area..][..area]);
-                    spill.as_mut().map_or(Ok(()), |spill| spill.push(plane))
+            |_, values| {
+                stream.push(&cx.pool, values, |x, values| {
+                    decide(values, outputs, &mut labels[x * area..][..area]);
+                    plane(x, values)
                 })
             },
-        )
-        .map_err(about)?;
+        )?;
         drop(prepared.channels);
         if let Some(connectivity) = settings.largest_component {
             for class in 1..self.task.classes.len() {
@@ -151,22 +163,58 @@ impl Segmenter {
                 keep_largest_component(&mut labels, [nx, ny, nz], class as u8, 0, connectivity);
             }
         }
-        let mut voxels = vec![0; self.task.classes.len()];
-        labels.iter().for_each(|&label| voxels[usize::from(label)] += 1);
-        let size = grid.input_size();
         let labels = grid.from_oriented(labels);
+        Ok(Labelled { labels, grid, replaced, windows })
+    }
+
+    /// Predicts one scan and writes its labels to `out` (`uint8`), and with `probabilities` one volume for
+    /// each class (`float32`), named as [`class_path`] says. `inputs` are the files of its channels in
+    /// order, or one file with all of them. `done(windows, total)` reports progress.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not fit the network; memory; a disk that refuses.
+    pub fn predict(
+        &mut self,
+        cx: &Context,
+        inputs: &[PathBuf],
+        out: &Path,
+        probabilities: Option<&Path>,
+        settings: &PredictionSettings,
+        done: impl FnMut(usize, usize),
+    ) -> Result<Prediction> {
+        let start = std::time::Instant::now();
+        let first = inputs.first().ok_or_else(|| Error::Work("a scan without files".into()))?;
+        let mut volumes = Vec::new();
+        for input in inputs {
+            volumes.extend(read_channels(input)?);
+        }
+        let outputs = self.task.network.classes;
+        let mut spill = probabilities.map(|path| Spill::create(path, outputs)).transpose()?;
+        let found = self
+            .segment(cx, volumes, settings, done, |_, plane| {
+                spill.as_mut().map_or(Ok(()), |spill| spill.push(plane))
+            })
+            .map_err(|error| match error {
+                Error::Work(cause) => Error::file(first, cause),
+                other => other,
+            })?;
+        found.warn(first);
+        let mut voxels = vec![0; self.task.classes.len()];
+        found.labels.iter().for_each(|&label| voxels[usize::from(label)] += 1);
+        let size = found.grid.input_size();
         if let (Some(spill), Some(path)) = (spill, probabilities) {
-            let mut spill = spill.finish()?;
+            let [nx, ny, nz] = found.grid.oriented_size();
+            let mut spill = spill.finish(ny * nz)?;
             for output in 0..outputs {
-                let values = grid.from_oriented(spill.class(output, nx)?);
+                let values = found.grid.from_oriented(spill.class(output, nx)?);
                 // A single output is the probability of class 1.
                 let class = if outputs == 1 { 1 } else { output };
                 write_like(first, &class_path(path, class), size, Voxels::Probabilities(&values))?;
             }
         }
-        write_like(first, out, size, Voxels::Labels(&labels))?;
+        write_like(first, out, size, Voxels::Labels(&found.labels))?;
         let seconds = start.elapsed().as_secs_f64();
-        Ok(Prediction { out: out.to_path_buf(), size, voxels, windows, seconds })
+        Ok(Prediction { out: out.to_path_buf(), size, voxels, windows: found.windows, seconds })
     }
 }
 
@@ -190,7 +238,6 @@ struct Spill {
     file: BufWriter<File>,
     path: TemporaryPath,
     outputs: usize,
-    area: usize,
     bytes: Vec<u8>,
 }
 
@@ -211,7 +258,7 @@ struct Spilled {
 }
 
 impl Spill {
-    fn create(beside: &Path, outputs: usize, area: usize) -> Result<Self> {
+    fn create(beside: &Path, outputs: usize) -> Result<Self> {
         let name = beside.file_name().ok_or_else(|| Error::file(beside, "is not a file name"))?;
         let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
         let path = beside.with_file_name(name);
@@ -219,7 +266,7 @@ impl Spill {
         options.read(true).write(true).create(true).truncate(true);
         let file = options.open(&path).map_err(Error::io("create", &path))?;
         let file = BufWriter::with_capacity(1 << 18, file);
-        Ok(Self { file, path: TemporaryPath(path), outputs, area, bytes: Vec::new() })
+        Ok(Self { file, path: TemporaryPath(path), outputs, bytes: Vec::new() })
     }
 
     fn push(&mut self, plane: &[f32]) -> Result<()> {
@@ -228,8 +275,8 @@ impl Spill {
         self.file.write_all(&self.bytes).map_err(Error::io("write", &self.path.0))
     }
 
-    fn finish(self) -> Result<Spilled> {
-        let Self { file, path, outputs, area, .. } = self;
+    fn finish(self, area: usize) -> Result<Spilled> {
+        let Self { file, path, outputs, .. } = self;
         let file =
             file.into_inner().map_err(|error| error.into_error()).map_err(Error::io("write", &path.0))?;
         Ok(Spilled { file: BufReader::with_capacity(1 << 18, file), path, outputs, area })

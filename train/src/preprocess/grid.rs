@@ -164,6 +164,14 @@ impl Grid {
         self.orient(voxels, &self.change.inverse(), self.oriented_size)
     }
 
+    /// An array of the input, with axes as those of the [oriented input](Grid::oriented_size).
+    ///
+    /// # Panics
+    /// If it has another number of voxels.
+    pub fn to_oriented<T: Copy>(&self, voxels: Vec<T>) -> Vec<T> {
+        self.orient(voxels, &self.change, self.input_size)
+    }
+
     fn orient<T: Copy>(&self, voxels: Vec<T>, change: &Reorientation, size: [usize; 3]) -> Vec<T> {
         if *change == Reorientation::IDENTITY { voxels } else { change.apply(&voxels, size) }
     }

@@ -11,19 +11,27 @@ pub struct Axis {
     high: f64,
     logarithmic: bool,
     most_ticks: usize,
+    /// What stands at 1, 2, 3, … instead of numbers.
+    names: Vec<String>,
 }
 
 impl Axis {
     /// An axis with equal distances for equal differences and at most about `most_ticks` ticks.
     pub fn linear(low: f64, high: f64, most_ticks: usize) -> Self {
         let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
-        Self { low, high, logarithmic: false, most_ticks }
+        Self { low, high, logarithmic: false, most_ticks, names: Vec::new() }
     }
 
     /// An axis with equal distances for equal ratios; both ends must be positive, or the axis is
     /// linear.
     pub fn logarithmic(low: f64, high: f64, most_ticks: usize) -> Self {
         Self { logarithmic: low > 0.0 && high > low, ..Self::linear(low, high, most_ticks) }
+    }
+
+    /// An axis of categories: the first at 1, the next at 2, and so on, half a unit of room at both ends.
+    pub fn categories(names: Vec<String>) -> Self {
+        let count = names.len();
+        Self { names, ..Self::linear(0.5, count.max(1) as f64 + 0.5, count) }
     }
 
     /// Whether equal ratios take equal distances.
@@ -47,6 +55,9 @@ impl Axis {
 
     /// Round values to mark, rising.
     pub fn ticks(&self) -> Vec<f64> {
+        if !self.names.is_empty() {
+            return (1..=self.names.len()).map(|place| place as f64).collect();
+        }
         if !self.logarithmic || self.high / self.low < 4.0 {
             return self.linear_ticks();
         }
@@ -131,7 +142,8 @@ impl Ranged for Axis {
 
 impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, value: &f64) -> String {
-        tick_label(*value)
+        let name = (value.round() as usize).checked_sub(1).and_then(|place| self.names.get(place));
+        name.cloned().unwrap_or_else(|| tick_label(*value))
     }
 }
 
@@ -161,6 +173,17 @@ mod tests {
         }
         assert_eq!(Axis::logarithmic(2.0, 8.0, 5).map(&4.0, (100, 0)), 50);
         assert_eq!(Axis::linear(3.0, 3.0, 5).map(&3.0, (0, 100)), 50);
+    }
+
+    #[test]
+    fn categories_stand_at_whole_numbers() {
+        let axis = Axis::categories(vec!["liver".into(), "tumour".into()]);
+        assert_eq!(axis.ticks(), [1.0, 2.0]);
+        assert_eq!(
+            axis.ticks().iter().map(|tick| axis.format_ext(tick)).collect::<Vec<_>>(),
+            ["liver", "tumour"]
+        );
+        assert_eq!([0.5, 1.0, 2.5].map(|value| axis.map(&value, (0, 200))), [0, 50, 200]);
     }
 
     #[test]

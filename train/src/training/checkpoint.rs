@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-const CONFIG_KEY: &str = "genesis.config";
+/// Metadata key of the configuration of the run that wrote a checkpoint, as JSON.
+pub(crate) const CONFIG_KEY: &str = "genesis.config";
 const PROGRESS_KEY: &str = "genesis.progress";
 const VERSION_KEY: &str = "genesis.version";
 

@@ -18,6 +18,8 @@ mod published;
 #[cfg(test)]
 mod tests;
 
+use super::case::values_of;
+use super::classes::Classes;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -31,6 +33,13 @@ pub struct CaseFiles {
     pub images: Vec<PathBuf>,
     /// The label map.
     pub label: PathBuf,
+}
+
+impl CaseFiles {
+    /// The scan's first file, to name the scan by.
+    pub fn image(&self) -> &Path {
+        self.images.first().unwrap_or(&self.label)
+    }
 }
 
 /// A value of label maps with its name.
@@ -98,10 +107,63 @@ impl Dataset {
         }
         Ok(dataset)
     }
+
+    /// The numbers of the channels a user names, by number or name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that no channel has.
+    pub fn channel_numbers(&self, wanted: &[String]) -> Result<Vec<usize>> {
+        let known = &self.channels;
+        let number = |name: &String| {
+            let by_name = known.iter().position(|known| known.eq_ignore_ascii_case(name));
+            by_name.or_else(|| name.parse().ok()).ok_or_else(|| {
+                let known = if known.is_empty() { "none by name".to_string() } else { known.join(", ") };
+                Error::Usage(format!("--channels {name}: the data set has no such channel (it has {known})"))
+            })
+        };
+        wanted.iter().map(number).collect()
+    }
+
+    /// The foreground classes of the data set's label maps: those the user wants, those it declares, or every
+    /// value in the label maps of `cases`. A label map that cannot be read is an error, unless `lenient` and
+    /// another one can.
+    ///
+    /// # Errors
+    /// As [`Classes::resolve`]; a label map that cannot be read.
+    pub fn classes<'a>(
+        &self,
+        wanted: &[String],
+        cases: impl IntoIterator<Item = &'a CaseFiles>,
+        lenient: bool,
+    ) -> Result<Classes> {
+        let mut found = Vec::new();
+        if self.labels.is_none() && wanted.is_empty() {
+            let (mut readable, mut unreadable) = (false, None);
+            for files in cases {
+                match values_of(files) {
+                    Ok(values) => {
+                        readable = true;
+                        found.extend(values);
+                    }
+                    Err(error) if lenient => unreadable = unreadable.or(Some(error)),
+                    Err(error) => return Err(error),
+                }
+            }
+            if let (false, Some(error)) = (readable, unreadable) {
+                return Err(error);
+            }
+            found.sort();
+            found.dedup();
+        }
+        Classes::resolve(self.labels.as_deref(), wanted, &found).map_err(|error| match error {
+            Error::Work(cause) => Error::file(&self.root, cause),
+            other => other,
+        })
+    }
 }
 
 /// A file name without the extension of its volume format.
-pub(super) fn case_name(name: &str) -> &str {
+pub(crate) fn case_name(name: &str) -> &str {
     stem(name)
 }
 
