@@ -35,7 +35,8 @@ pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, Segment
 pub use data::SegmentationCases;
 pub use layout::{CaseFiles, Dataset, NamedLabel};
 pub use loader::{PatchBatch, PatchLoader, PatchOrder};
-pub use pictures::{SegmentationSample, segmentation_montage};
+pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
+pub use prediction::predict_classes;
 pub use sampler::{PatchConfig, PatchPlan, PatchSample};
 pub use session::{SegmentationSummary, finetune_segmentation};
 pub use split::Split;
