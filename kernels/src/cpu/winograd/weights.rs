@@ -137,7 +137,8 @@ impl<
                 let first = self.block * panels.width + vector * V::LANES;
                 let count = panels.outputs.saturating_sub(first).min(V::LANES);
                 for channel in 0..chunk.padded {
-                    if channel < chunk.count {
+                    // A block's last vectors may lie beyond the outputs altogether.
+                    if channel < chunk.count && count > 0 {
                         let from =
                             first * weights.output_stride + (chunk.of_all + channel) * weights.input_stride;
                         turn(&weights.values[from..], weights.output_stride, count, &mut lanes);
