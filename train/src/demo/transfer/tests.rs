@@ -160,7 +160,9 @@ fn a_miniature_demo_writes_the_section_and_the_same_numbers_everywhere() {
     }
     // Dice, training loss, validation Dice, and pre-training's loss.
     assert_eq!(html.matches("<div class=\"chart\">").count(), 4);
-    assert!(!html.contains("NaN"));
+    let charts: Vec<&str> =
+        html.split("<svg").skip(1).filter_map(|rest| rest.split("</svg>").next()).collect();
+    assert!(charts.len() == 4 && charts.iter().all(|svg| !svg.contains("NaN") && !svg.contains("inf")));
     let summary = std::fs::read_to_string(demo.out.join("summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
     assert_eq!(summary, serde_json::to_value(&outcome).unwrap());
