@@ -87,7 +87,7 @@ fn a_small_network_learns_balls_and_cubes() {
     for name in ["config.toml", "metrics.jsonl", "summary.json", "loss.png", "samples/epoch-0005.png"] {
         assert!(run.join(name).is_file(), "{name}");
     }
-    let best = read_checkpoint(&run.join("checkpoints/best.safetensors")).unwrap();
+    let best = read_checkpoint(run.join("checkpoints/best.safetensors")).unwrap();
     let task = TaskDescription::from_metadata(&best.state.metadata).unwrap().unwrap();
     assert_eq!(task.classes, ["background", "label 1", "label 2"]);
     assert_eq!((task.channels, task.patch, task.network.classes), (1, [16, 16, 16], 3));
@@ -109,7 +109,7 @@ fn one_class_is_learned_by_a_sigmoid_and_in_half_precision() {
     config.precision = crate::Precision::Bf16;
     let summary = train(&config, &folder.path().join("run")).unwrap();
     assert!(summary.last_valid_dice_classes["ball"] > Some(0.7), "{summary:?}");
-    let best = read_checkpoint(&folder.path().join("run/checkpoints/best.safetensors")).unwrap();
+    let best = read_checkpoint(folder.path().join("run/checkpoints/best.safetensors")).unwrap();
     let task = TaskDescription::from_metadata(&best.state.metadata).unwrap().unwrap();
     assert_eq!((task.network.classes, task.classes.len()), (1, 2));
 }
@@ -138,7 +138,7 @@ fn a_resumed_run_ends_as_one_that_was_not_interrupted() {
     finetune_segmentation(&part, &b, &execution(true)).unwrap();
     let last = "checkpoints/last.safetensors";
     // Validation at step 5 belongs to the first part alone; what follows from training must be equal.
-    let (a, b) = (read_checkpoint(&a.join(last)).unwrap(), read_checkpoint(&b.join(last)).unwrap());
+    let (a, b) = (read_checkpoint(a.join(last)).unwrap(), read_checkpoint(b.join(last)).unwrap());
     assert!(a.state.tensors == b.state.tensors, "weights differ");
     assert!(a.optimizer == b.optimizer, "the optimiser's state differs");
     let mut other = part.clone();
@@ -173,7 +173,7 @@ fn weights_are_inflated_frozen_and_reported() {
     let run = folder.path().join("b");
     train(&second, &run).unwrap();
     let before = read_checkpoint(&weights).unwrap().state;
-    let after = read_checkpoint(&run.join("checkpoints/last.safetensors")).unwrap().state;
+    let after = read_checkpoint(run.join("checkpoints/last.safetensors")).unwrap().state;
     let name = "down_tr64.ops.0.conv1.weight";
     let (before_first, after_first) = (before.get(name).unwrap().to_f32(), after.get(name).unwrap().to_f32());
     assert_eq!(after.get(name).unwrap().shape, [2, 2, 3, 3, 3]);

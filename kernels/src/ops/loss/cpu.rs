@@ -1,5 +1,6 @@
 //! One pass forward that sums in f64, one pass backward that writes the gradient.
 
+use super::focal::Focal;
 use super::{Loss, SavedLoss, Sums, softmax};
 use crate::cpu::element::Element;
 use crate::cpu::elementwise::map;
@@ -77,17 +78,7 @@ fn forward_of<E: Element>(cx: &Context, loss: Loss, inputs: &[&Tensor]) -> Resul
             dice = vec![dice_of([both, one, other], smooth)];
             (entropy, count)
         }
-        Loss::SigmoidFocal { alpha, gamma } => {
-            if let Some(i) = t.iter().position(|&t| t != 0.0 && t != 1.0) {
-                let cause = format!("the focal loss wants targets 0 or 1, element {i} is {}", t[i]);
-                return Err(Error::operation(Loss::NAME, cause));
-            }
-            let term = move |(p, [t]): (f32, [f32; 1])| {
-                let Focal { weight, modulation, entropy, .. } = focal(p, t, alpha, gamma);
-                [f64::from(weight * modulation) * f64::from(entropy)]
-            };
-            (sum_pieces(cx, (p, [t]), term)[0], count)
-        }
+        Loss::SigmoidFocal { alpha, gamma } => (Focal { alpha, gamma }.sum(cx, p, t)?, count),
         Loss::Dice { smooth } => {
             let sums = sum_pieces(cx, (p, [t]), |(p, [t])| dice_terms(p, t));
             let [numerator, denominator] = dice_of(sums, smooth);
@@ -167,37 +158,6 @@ pub fn dice_gradient([numerator, denominator]: [f64; 2], dy: f64) -> [f64; 2] {
     [dy * numerator / (denominator * denominator), 2.0 * dy / denominator]
 }
 
-/// The parts of one element's focal loss.
-struct Focal {
-    /// a.
-    weight: f32,
-    /// +1 for a positive target, -1 for a negative one.
-    sign: f32,
-    /// (1 - q)^γ.
-    modulation: f32,
-    /// -ln q.
-    entropy: f32,
-    /// The logit of q.
-    z: f32,
-}
-
-#[inline(always)]
-fn focal(x: f32, t: f32, alpha: f32, gamma: f32) -> Focal {
-    let positive = t == 1.0;
-    let sign = if positive { 1.0 } else { -1.0 };
-    let z = sign * x;
-    // 1 - q = exp(-softplus(z)) loses no digits where q is nearly 1.
-    let [rest, entropy] = softplus(z);
-    let weight = if positive { alpha } else { 1.0 - alpha };
-    Focal { weight, sign, modulation: math::exp(-gamma * rest), entropy, z }
-}
-
-#[inline(always)]
-fn focal_gradient(x: f32, t: f32, alpha: f32, gamma: f32) -> f32 {
-    let Focal { weight, sign, modulation, entropy, z } = focal(x, t, alpha, gamma);
-    -sign * weight * modulation * (gamma * math::sigmoid(z) * entropy + math::sigmoid(-z))
-}
-
 /// Gradient of the prediction, times `dy`, in the format the prediction was given in.
 pub fn backward(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32) -> Result<Tensor> {
     match saved.format {
@@ -257,7 +217,7 @@ fn backward_of<E: Element>(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32)
             });
         }
         Loss::SigmoidFocal { alpha, gamma } => {
-            map(cx, gradient, (p(), [t]), move |(p, [t])| share * focal_gradient(p, t, alpha, gamma));
+            Focal { alpha, gamma }.gradient(cx, p(), t, share, gradient);
         }
         Loss::Dice { .. } => {
             let [base, slope] = dice_gradient([numerator, denominator], f64::from(dy)).map(|v| v as f32);

@@ -43,6 +43,7 @@
 
 mod cases;
 mod cpu;
+mod focal;
 mod reference;
 mod softmax;
 #[cfg(test)]
