@@ -1,12 +1,14 @@
 //! The story `genesis demo` tells: scans → cubes → deformation → training → restored cubes of a scan
-//! the network has never seen → one page.
+//! the network has never seen → nodules with few labels, from scratch and pre-trained → one page.
 
 mod page;
+pub mod transfer;
 
 use crate::cubes::{CubeSettings, Modality, extract_volumes};
 use crate::deform::{Deformer, Recipe, VALIDATION_EPOCH};
 use crate::inference::restore_cubes;
 use crate::phantom::{PhantomConfig, generate, write_dataset};
+use crate::report::file::write_atomically;
 use crate::trace::TraceRequest;
 use crate::training::{Execution, Preset, RunConfig, Summary, load_network, pretrain};
 use crate::volume::{CubeFile, list_volumes};
@@ -15,6 +17,7 @@ use genesis_kernels::{Context, Isa};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use transfer::{Comparison, Transfer, TransferOutcome, TransferSettings};
 
 /// Phantoms made: the last is for testing, the one before for validation.
 const PHANTOMS: u64 = 8;
@@ -47,7 +50,9 @@ pub struct Demo {
     pub isa: Isa,
     /// Number format of activations and gradients.
     pub precision: Precision,
-    /// What of the training is to be traced.
+    /// The comparison of fine-tuning from scratch and from the pre-trained weights, if there is to be one.
+    pub transfer: Option<TransferSettings>,
+    /// What of the pre-training is to be traced.
     pub trace: TraceRequest,
     /// No progress.
     pub quiet: bool,
@@ -62,6 +67,9 @@ pub struct Outcome {
     pub restored_mse: f64,
     /// Training steps.
     pub steps: u64,
+    /// What the weights are worth for a task with few labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferOutcome>,
     /// Wall time of everything in seconds.
     pub seconds: f64,
     /// The page.
@@ -99,6 +107,9 @@ impl Demo {
     /// A directory that is not empty or cannot be written; too few volumes; whatever training meets.
     pub fn run(&self) -> Result<Outcome> {
         let start = Instant::now();
+        if let Some(settings) = &self.transfer {
+            settings.check()?;
+        }
         claim(&self.out)?;
         let folder = match &self.volumes {
             Some(folder) => folder.clone(),
@@ -118,12 +129,44 @@ impl Demo {
             Execution { isa: self.isa, resume: false, quiet: self.quiet, trace: self.trace.clone() };
         let summary = pretrain(&config, &run, &execution)?;
         tracing::info!("restoring {} cubes of a scan the network has not seen", TEST_CUBES);
-        let restored = self.restore(&run.join("checkpoints/best.safetensors"), &test, &config.deformation)?;
+        let weights = run.join("checkpoints/best.safetensors");
+        let restored = self.restore(&weights, &test, &config.deformation)?;
+        let comparison =
+            self.transfer.as_ref().map(|settings| self.compare(settings, &weights)).transpose()?;
         let report = self.out.join("report.html");
         let seconds = start.elapsed().as_secs_f64();
-        page::write(self, &report, &volumes, &run, &config, &summary, &restored, seconds)?;
+        page::Story {
+            demo: self,
+            volumes: &volumes,
+            run: &run,
+            config: &config,
+            summary: &summary,
+            restored: &restored,
+            comparison: comparison.as_ref(),
+            seconds,
+        }
+        .write(&report)?;
         let (identity_mse, restored_mse) = restored.errors();
-        Ok(Outcome { identity_mse, restored_mse, steps: summary.steps, seconds, report })
+        let transfer = comparison.map(|comparison| comparison.outcome);
+        let outcome = Outcome { identity_mse, restored_mse, steps: summary.steps, transfer, seconds, report };
+        let text = serde_json::to_string_pretty(&outcome).map_err(|error| Error::Work(error.to_string()))?;
+        write_atomically(&self.out.join("summary.json"), format!("{text}\n").as_bytes())?;
+        Ok(outcome)
+    }
+
+    fn compare(&self, settings: &TransferSettings, weights: &Path) -> Result<Comparison> {
+        Transfer {
+            settings,
+            out: &self.out.join("transfer"),
+            weights,
+            width: self.width,
+            seed: self.seed,
+            threads: self.threads,
+            isa: self.isa,
+            precision: self.precision,
+            quiet: self.quiet,
+        }
+        .run()
     }
 
     fn phantoms(&self) -> Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! `report.html` of the demo.
 
+use super::transfer::{Comparison, add_section, add_tiles};
 use super::{Demo, Restored, speed};
 use crate::Result;
 use crate::deform::{Deformer, Operation, Recipe};
@@ -28,22 +29,33 @@ const DEFORMATIONS: [(&str, &str); 8] = [
     ("in-painting", "Rival task: holes whose inside alone counts in the loss."),
 ];
 
-#[allow(clippy::too_many_arguments)]
-pub fn write(
-    demo: &Demo,
-    path: &Path,
-    volumes: &[PathBuf],
-    run: &Path,
-    config: &RunConfig,
-    summary: &Summary,
-    restored: &Restored,
-    seconds: f64,
-) -> Result<()> {
+/// What the page tells.
+pub struct Story<'a> {
+    pub demo: &'a Demo,
+    pub volumes: &'a [PathBuf],
+    pub run: &'a Path,
+    pub config: &'a RunConfig,
+    pub summary: &'a Summary,
+    pub restored: &'a Restored,
+    pub comparison: Option<&'a Comparison>,
+    pub seconds: f64,
+}
+
+impl Story<'_> {
+    /// Writes the page.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        page(self)?.write(path)
+    }
+}
+
+fn page(story: &Story<'_>) -> Result<Report> {
+    let &Story { demo, volumes, run, config, summary, restored, comparison, seconds } = story;
     let (identity, error) = restored.errors();
     let mut report = Report::new(
         "Genesis: a network that learned anatomy without a label",
         "A 3D U-Net was shown deformed cubes of chest CT and trained to restore them. Below: how well it restores \
-         cubes of a scan it has never seen, how it got there, and what it was asked to undo.",
+         cubes of a scan it has never seen, what that is worth where labels are few, how it got there, and what it was \
+         asked to undo.",
     );
     report
         .add_tile(
@@ -64,7 +76,13 @@ pub fn write(
         )
         .add_tile(Tile::new("Throughput", speed(summary)).note(format!("f32, {}", demo.isa)));
 
+    if let Some(comparison) = comparison {
+        add_tiles(&mut report, comparison);
+    }
     restorations(&mut report, restored)?;
+    if let Some(comparison) = comparison {
+        add_section(&mut report, comparison)?;
+    }
     curves(&mut report, run, summary)?;
     deformations(&mut report, restored, demo.seed)?;
     scans(&mut report, volumes)?;
@@ -77,11 +95,15 @@ pub fn write(
         Command::new("Pre-train the full network", "genesis pretrain --cubes cubes.npy --out runs/a"),
         Command::new("Go on after any interruption, to the bit", "genesis pretrain --resume --out runs/a"),
         Command::new(
+            "Fine-tune on your own labels",
+            "genesis finetune segment --data labelled/ --weights runs/a/checkpoints/best.safetensors --out runs/b",
+        ),
+        Command::new(
             "Take the weights to PyTorch",
             "genesis convert runs/a/checkpoints/best.safetensors genesis.pt",
         ),
     ]);
-    report.write(path)
+    Ok(report)
 }
 
 fn restorations(report: &mut Report, restored: &Restored) -> Result<()> {
@@ -120,7 +142,7 @@ fn curves(report: &mut Report, run: &Path, summary: &Summary) -> Result<()> {
     let records = read_metrics(&run.join("metrics.jsonl"))?;
     let curves = LossCurves::from_records(&records, "mean squared error", Some(summary.identity_loss));
     let section = report.add_section(
-        "Training",
+        "Pre-training",
         "Mean squared error over the steps. Validation pairs come from a scan of their own and are the same each time.",
     );
     section.add_chart(&curves.chart()?, "Training and validation loss over the steps")?;

@@ -1,9 +1,9 @@
 //! `samples/`: validation cases with the predicted and the true labels laid over them.
 
-use crate::Result;
 use crate::report::montage::Montage;
 use crate::report::picture::{Colour, Picture};
 use crate::report::slice::{Enlargement, Orientation, Palette, Plane, Slice};
+use crate::{Error, Result};
 
 /// Colours of the classes from 1 on (Okabe and Ito's, told apart by colour-blind readers too); further
 /// classes begin again.
@@ -35,6 +35,18 @@ pub struct SegmentationSample<'a> {
     pub size: [usize; 3],
 }
 
+/// Several labellings of one case to show beside each other.
+pub struct LabelledRow<'a> {
+    /// What to write beside it.
+    pub caption: String,
+    /// One channel `[X, Y, Z]`.
+    pub image: &'a [f32],
+    /// Classes by column, the reference first.
+    pub labels: Vec<&'a [u8]>,
+    /// Extents.
+    pub size: [usize; 3],
+}
+
 /// Draws `image | prediction | reference` for each case: the axial and the coronal plane with the largest
 /// true area (the middle ones where there is none).
 ///
@@ -43,18 +55,47 @@ pub struct SegmentationSample<'a> {
 pub fn segmentation_montage(samples: &[SegmentationSample<'_>]) -> Result<Picture> {
     let mut montage = Montage::new(["image", "prediction", "reference"]);
     for sample in samples {
-        for (number, plane) in [Plane::Axial, Plane::Coronal].into_iter().enumerate() {
-            let index = fullest(sample.reference, sample.size, plane.axes()[2]);
-            let nothing = vec![0; sample.reference.len()];
-            let cells = [&nothing[..], sample.predicted, sample.reference]
-                .into_iter()
-                .map(|labels| overlay(sample, labels, plane, index))
-                .collect::<Result<Vec<_>>>()?;
-            let caption = if number == 0 { sample.caption.clone() } else { String::new() };
-            montage.add_row(caption, cells);
-        }
+        let labels = [sample.predicted, sample.reference];
+        add_planes(&mut montage, &sample.caption, sample.image, sample.size, &labels, sample.reference)?;
     }
     montage.draw()
+}
+
+/// Draws `image` and then each labelling under its name: the planes in which the first of them, the
+/// reference, is largest.
+///
+/// # Errors
+/// Arrays that do not fit their sizes; rows without labels or longer than the names; no row.
+pub fn labelled_montage<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    rows: &[LabelledRow<'_>],
+) -> Result<Picture> {
+    let mut montage = Montage::new(std::iter::once("image").chain(names));
+    for row in rows {
+        let reference = row.labels.first().ok_or_else(|| Error::Work("a row without labels".into()))?;
+        add_planes(&mut montage, &row.caption, row.image, row.size, &row.labels, reference)?;
+    }
+    montage.draw()
+}
+
+/// Adds the axial and the coronal plane of a case.
+fn add_planes(
+    montage: &mut Montage,
+    caption: &str,
+    image: &[f32],
+    size: [usize; 3],
+    labels: &[&[u8]],
+    reference: &[u8],
+) -> Result<()> {
+    let nothing = vec![0; reference.len()];
+    for (number, plane) in [Plane::Axial, Plane::Coronal].into_iter().enumerate() {
+        let index = fullest(reference, size, plane.axes()[2]);
+        let all = std::iter::once(&nothing[..]).chain(labels.iter().copied());
+        let cells =
+            all.map(|labels| overlay(image, size, labels, plane, index)).collect::<Result<Vec<_>>>()?;
+        montage.add_row(if number == 0 { caption } else { "" }, cells);
+    }
+    Ok(())
 }
 
 /// The index along an axis of the plane with the most foreground; the middle if there is none.
@@ -68,11 +109,11 @@ fn fullest(labels: &[u8], size: [usize; 3], axis: usize) -> usize {
     if most == 0 { size[axis] / 2 } else { counts.iter().position(|&count| count == most).unwrap_or(0) }
 }
 
-fn overlay(sample: &SegmentationSample<'_>, labels: &[u8], plane: Plane, index: usize) -> Result<Picture> {
+fn overlay(image: &[f32], size: [usize; 3], labels: &[u8], plane: Plane, index: usize) -> Result<Picture> {
     let towards = Orientation::LEFT_POSTERIOR_SUPERIOR;
-    let slice = Slice::cut(sample.image, sample.size, plane, index, towards)?;
+    let slice = Slice::cut(image, size, plane, index, towards)?;
     let values: Vec<f32> = labels.iter().map(|&label| f32::from(label)).collect();
-    let classes = Slice::cut(&values, sample.size, plane, index, towards)?;
+    let classes = Slice::cut(&values, size, plane, index, towards)?;
     let scale = SIDE.div_ceil(slice.width.max(slice.height).max(1));
     let low = slice.values.iter().copied().fold(f32::INFINITY, f32::min);
     let high = slice.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -109,12 +150,17 @@ mod tests {
             reference: &reference,
             size,
         };
-        let picture = overlay(&sample, &reference, Plane::Axial, 6).unwrap();
+        let picture = overlay(&image, size, &reference, Plane::Axial, 6).unwrap();
         let scale = picture.width() / 8;
         let Colour(red, green, blue) = picture.pixel(4 * scale, 3 * scale + 1).unwrap();
         assert!(red > 100 && green > 60 && blue == 0, "{red} {green} {blue}");
         assert_eq!(picture.pixel(4 * scale, 5 * scale), Some(Colour(0, 0, 0)));
         assert!(segmentation_montage(&[sample]).is_ok());
+        let row = |labels| LabelledRow { caption: "a".into(), image: &image, labels, size };
+        let two = labelled_montage(["reference", "b"], &[row(vec![&reference[..]; 2])]).unwrap();
+        let three = labelled_montage(["reference", "b", "c"], &[row(vec![&reference[..]; 3])]).unwrap();
+        assert!(three.width() > two.width() + 180 && three.height() == two.height());
+        assert!(labelled_montage(["reference"], &[row(vec![])]).is_err());
         assert!(segmentation_montage(&[]).is_err());
     }
 }

@@ -65,7 +65,7 @@ pub enum SeriesShape {
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Its name in the legend.
+    /// Its name in the legend; without one it is not listed there.
     pub name: String,
     /// Points (x, y), x rising. Where a value is not finite the line is broken.
     pub points: Vec<(f64, f64)>,
@@ -174,7 +174,7 @@ impl Chart {
         let mut left = 80 * UNIT;
         let middle = 20 * UNIT;
         let style = font(13).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
-        for series in &self.series {
+        for series in self.series.iter().filter(|series| !series.name.is_empty()) {
             let colour = series.colour.rgb();
             let right = left + 26 * UNIT;
             let width = if series.shape == SeriesShape::Thin { UNIT } else { 2 * UNIT + UNIT / 4 };

@@ -138,7 +138,7 @@ fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = f64> {
 /// The mean of two exponential moving averages, one from the start and one from the end, each over
 /// about a fortieth of the run: smooth, and not late where the loss falls. Losses that are not finite
 /// break the line and leave the averages as they were.
-fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(crate) fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let losses = || points.iter().map(|(_, loss)| *loss);
     let memory = (points.len() as f64 / 40.0).max(1.0);
     let forwards = moving_average(losses(), memory);

@@ -1,0 +1,240 @@
+//! The runs: every seed, every number of labelled phantoms, from both starts.
+
+use super::crops::{Crops, split_key};
+use super::outcome::TransferRun;
+use super::{Transfer, TransferSettings};
+use crate::augment::AugmentationRecipe;
+use crate::evaluation::overlap::Counts;
+use crate::evaluation::statistics::mean;
+use crate::finetune::{
+    Case, CaseReader, CaseStore, Classes, SegmentationConfig, finetune_segmentation, predict_classes,
+};
+use crate::inference::{SegmentSettings, SlidingWindow};
+use crate::progress::Progress;
+use crate::report::metrics::{Split, read_metrics};
+use crate::trace::TraceRequest;
+use crate::training::{Execution, load_network};
+use crate::{Error, Result};
+use genesis_kernels::Context;
+use genesis_tensor::parallel::ThreadPool;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Validations of a run, about.
+const VALIDATIONS: u64 = 5;
+
+/// Where a run's weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// Drawn at random.
+    Scratch,
+    /// From pre-training.
+    Pretrained,
+}
+
+impl Start {
+    /// Both, in the order they are told of.
+    pub const ALL: [Self; 2] = [Self::Scratch, Self::Pretrained];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scratch => "from scratch",
+            Self::Pretrained => "pre-trained",
+        }
+    }
+}
+
+/// One run to do.
+struct Job {
+    seed: u64,
+    labelled: usize,
+    start: Start,
+}
+
+/// What only pictures need of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Detail {
+    /// The predicted classes of every test crop.
+    pub predictions: Vec<Vec<u8>>,
+    /// The Dice of every test crop.
+    pub dice: Vec<f64>,
+    /// The training loss: (step, loss).
+    pub training: Vec<(f64, f64)>,
+    /// The validation crops' mean Dice: (step, Dice).
+    pub validation: Vec<(f64, f64)>,
+}
+
+/// Everything done.
+pub struct Finished {
+    /// The runs by seed, then number of phantoms, then start.
+    pub runs: Vec<(TransferRun, Detail)>,
+    /// The test crops.
+    pub cases: Vec<Arc<Case>>,
+}
+
+/// Does all runs, as many at a time as there are threads.
+///
+/// # Errors
+/// The first in order that a run met.
+pub fn run_all(transfer: &Transfer<'_>, crops: &Crops) -> Result<Finished> {
+    let TransferSettings { seeds, labelled, .. } = transfer.settings;
+    let mut jobs = Vec::new();
+    for seed in 0..*seeds {
+        for &labelled in labelled {
+            jobs.extend(Start::ALL.map(|start| Job { seed, labelled, start }));
+        }
+    }
+    let weights = std::fs::canonicalize(transfer.weights).map_err(Error::io("read", transfer.weights))?;
+    let cases = test_cases(transfer, crops)?;
+    tracing::info!("fine-tuning {} times, {} steps each", jobs.len(), transfer.settings.steps);
+    let progress = Progress::new("fine-tuning", jobs.len() as u64, transfer.quiet);
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<(TransferRun, Detail)>>>> =
+        Mutex::new(jobs.iter().map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..transfer.threads.clamp(1, jobs.len()) {
+            scope.spawn(|| {
+                // Dozens of runs would drown the demo's own lines.
+                tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), || {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(job) = jobs.get(index) else { return };
+                        let result = job.run(transfer, crops, &weights, &cases);
+                        let failed = result.is_err();
+                        results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+                        if failed {
+                            next.store(jobs.len(), Ordering::Relaxed);
+                        }
+                        progress.advance(1);
+                    }
+                });
+            });
+        }
+    });
+    progress.finish();
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let runs = results.into_iter().flatten().collect::<Result<Vec<_>>>()?;
+    Ok(Finished { runs, cases })
+}
+
+fn test_cases(transfer: &Transfer<'_>, crops: &Crops) -> Result<Vec<Arc<Case>>> {
+    let reader = CaseReader {
+        classes: Classes::resolve(None, &["1=nodule".into()], &[])?,
+        preprocessing: SegmentationConfig::default().preprocessing,
+        channels: Vec::new(),
+    };
+    let store = CaseStore::new(reader, crops.test.clone(), usize::MAX);
+    let pool = ThreadPool::new(transfer.threads);
+    (0..store.count()).map(|index| store.get(&pool, index)).collect()
+}
+
+impl Job {
+    /// `genesis finetune segment`'s defaults but for the budget and the lighter augmentation that suits a
+    /// short run; nothing differs between the starts.
+    fn config(&self, transfer: &Transfer<'_>, crops: &Crops, weights: &Path) -> Result<SegmentationConfig> {
+        let settings = transfer.settings;
+        let mut config = SegmentationConfig::default();
+        config.seed = transfer.seed + self.seed;
+        config.steps = settings.steps;
+        // Steps alone end a run.
+        config.epochs = settings.steps;
+        config.patience = settings.steps + 1;
+        config.batch_size = settings.batch_size;
+        config.width = transfer.width;
+        config.weights = (self.start == Start::Pretrained).then(|| weights.to_path_buf());
+        config.precision = transfer.precision;
+        config.threads = 1;
+        config.augmentation = AugmentationRecipe::light();
+        config.patch.size = settings.crop;
+        config.patch.per_case = 1;
+        let folder = |path: &Path| std::fs::canonicalize(path).map_err(Error::io("read", path));
+        config.data.folder = folder(&crops.folder)?;
+        config.data.splits = Some(folder(&crops.splits)?);
+        config.data.splits_key = Some(split_key(self.seed, self.labelled));
+        Ok(config)
+    }
+
+    fn run(
+        &self,
+        transfer: &Transfer<'_>,
+        crops: &Crops,
+        weights: &Path,
+        cases: &[Arc<Case>],
+    ) -> Result<(TransferRun, Detail)> {
+        let mut config = self.config(transfer, crops, weights)?;
+        let split = crate::finetune::Split::read(&crops.splits, config.data.splits_key.as_deref())?;
+        let steps_per_epoch = split.train.len().div_ceil(config.batch_size).max(1) as u64;
+        config.validation.every_epochs =
+            (transfer.settings.steps / VALIDATIONS).div_ceil(steps_per_epoch).max(1);
+        let out = self.folder(transfer.out);
+        let trace = TraceRequest::new(None, 1);
+        let execution = Execution { isa: transfer.isa, resume: false, quiet: true, trace };
+        let summary = finetune_segmentation(&config, &out, &execution)?;
+        let checkpoints = out.join("checkpoints");
+        let (counts, predictions) =
+            self.test(transfer, &config, &checkpoints.join("best.safetensors"), cases)?;
+        // A state with its optimiser is three times the network; config.toml makes it again.
+        std::fs::remove_dir_all(&checkpoints).map_err(Error::io("remove", &checkpoints))?;
+        let dice: Vec<f64> = counts.iter().map(Counts::dice).collect();
+        let iou: Vec<f64> = counts.iter().map(Counts::iou).collect();
+        let run = TransferRun {
+            start: self.start,
+            seed: config.seed,
+            labelled: self.labelled,
+            train_crops: split.train.len(),
+            dice: mean(&dice).unwrap_or(0.0),
+            iou: mean(&iou).unwrap_or(0.0),
+            best_valid_dice: summary.best_valid_dice,
+            steps: summary.steps,
+            seconds: summary.seconds,
+        };
+        let records = read_metrics(&out.join("metrics.jsonl"))?;
+        let of = |split: Split| records.iter().filter(move |record| record.split == split);
+        let detail = Detail {
+            predictions,
+            dice,
+            training: of(Split::Train).map(|record| (record.step as f64, record.loss.0)).collect(),
+            validation: of(Split::Valid).map(|record| (record.step as f64, 1.0 - record.loss.0)).collect(),
+        };
+        Ok((run, detail))
+    }
+
+    fn folder(&self, out: &Path) -> PathBuf {
+        let start = match self.start {
+            Start::Scratch => "scratch",
+            Start::Pretrained => "pretrained",
+        };
+        out.join(format!("runs/seed-{}-phantoms-{}-{start}", self.seed + 1, self.labelled))
+    }
+
+    /// The overlap in every test crop with the state that validated best.
+    fn test(
+        &self,
+        transfer: &Transfer<'_>,
+        config: &SegmentationConfig,
+        checkpoint: &Path,
+        cases: &[Arc<Case>],
+    ) -> Result<(Vec<Counts>, Vec<Vec<u8>>)> {
+        let cx = Context::with_isa(1, transfer.isa);
+        let (mut network, statistics) = load_network(checkpoint)?;
+        let settings = SegmentSettings {
+            window: SlidingWindow { size: config.patch.size, overlap: config.validation.overlap },
+            batch_size: 1,
+            flips: false,
+            statistics,
+            precision: config.precision,
+        };
+        let (mut counts, mut predictions) = (Vec::new(), Vec::new());
+        for case in cases {
+            let predicted = predict_classes(&cx, &mut network, case, &settings)?;
+            let mask = |classes: &[u8]| classes.iter().map(|&class| class > 0).collect::<Vec<bool>>();
+            counts.push(Counts::of(&mask(&predicted), &mask(&case.labels))?);
+            predictions.push(predicted);
+        }
+        Ok((counts, predictions))
+    }
+}
