@@ -7,11 +7,11 @@
 
 mod cases;
 mod cpu;
+mod projection;
 mod reference;
 pub mod shapes;
 #[cfg(test)]
 mod tests;
-mod projection;
 mod winograd;
 
 use crate::cpu::convolution::{Geometry, activation_format, channel_sums};
