@@ -207,7 +207,7 @@ fn bad_cases_end_with_failure_and_wrong_usage_is_refused() {
     refuse(2, &[], "required");
     refuse(1, &[&network[..], &["--labels", "1+2=all"]].concat(), "--labels");
     let bare = UNet3d::new(UNetConfig { width: 2, ..UNetConfig::default() }).unwrap();
-    write_safetensors(&path("bare.safetensors"), &bare.state(Statistics::Running).unwrap()).unwrap();
+    write_safetensors(path("bare.safetensors"), &bare.state(Statistics::Running).unwrap()).unwrap();
     refuse(1, &["--weights", text(&path("bare.safetensors"))], "finetune segment");
     refuse(1, &["--predictions", text(&path("data/nothing"))], "nothing");
 }

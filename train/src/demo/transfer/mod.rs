@@ -93,8 +93,9 @@ impl TransferSettings {
         if !self.labelled.is_sorted_by(|a, b| a < b) {
             return refuse("the numbers of labelled phantoms must rise");
         }
-        if (0..3).any(|a| self.crop[a] % DIVISOR != 0 || !(1..=self.phantom_size[a]).contains(&self.crop[a]))
-        {
+        if (0..3).any(|a| {
+            !self.crop[a].is_multiple_of(DIVISOR) || !(1..=self.phantom_size[a]).contains(&self.crop[a])
+        }) {
             return refuse("a crop's extents must divide by 8 and fit into a phantom");
         }
         Ok(())

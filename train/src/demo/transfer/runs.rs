@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What one run ended with.
+type Outcome = Result<(TransferRun, Detail)>;
+
 /// Validations of a run, about.
 const VALIDATIONS: u64 = 5;
 
@@ -93,8 +96,7 @@ pub fn run_all(transfer: &Transfer<'_>, crops: &Crops) -> Result<Finished> {
     tracing::info!("fine-tuning {} times, {} steps each", jobs.len(), transfer.settings.steps);
     let progress = Progress::new("fine-tuning", jobs.len() as u64, transfer.quiet);
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<(TransferRun, Detail)>>>> =
-        Mutex::new(jobs.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Option<Outcome>>> = Mutex::new(jobs.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         for _ in 0..transfer.threads.clamp(1, jobs.len()) {
             scope.spawn(|| {
@@ -137,18 +139,20 @@ impl Job {
     /// short run; nothing differs between the starts.
     fn config(&self, transfer: &Transfer<'_>, crops: &Crops, weights: &Path) -> Result<SegmentationConfig> {
         let settings = transfer.settings;
-        let mut config = SegmentationConfig::default();
-        config.seed = transfer.seed + self.seed;
-        config.steps = settings.steps;
-        // Steps alone end a run.
-        config.epochs = settings.steps;
-        config.patience = settings.steps + 1;
-        config.batch_size = settings.batch_size;
-        config.width = transfer.width;
-        config.weights = (self.start == Start::Pretrained).then(|| weights.to_path_buf());
-        config.precision = transfer.precision;
-        config.threads = 1;
-        config.augmentation = AugmentationRecipe::light();
+        let mut config = SegmentationConfig {
+            seed: transfer.seed + self.seed,
+            steps: settings.steps,
+            // Steps alone end a run.
+            epochs: settings.steps,
+            patience: settings.steps + 1,
+            batch_size: settings.batch_size,
+            width: transfer.width,
+            weights: (self.start == Start::Pretrained).then(|| weights.to_path_buf()),
+            precision: transfer.precision,
+            threads: 1,
+            augmentation: AugmentationRecipe::light(),
+            ..SegmentationConfig::default()
+        };
         config.patch.size = settings.crop;
         config.patch.per_case = 1;
         let folder = |path: &Path| std::fs::canonicalize(path).map_err(Error::io("read", path));
