@@ -17,7 +17,7 @@
 //! let preprocessing = Preprocessing { spacing: Some([2.0, 2.0, 0.5]), ..Preprocessing::default() };
 //! let prepared = preprocessing.apply(&pool, volume)?;
 //! assert_eq!(prepared.grid.size(), [2, 2, 4]);
-//! assert_eq!(prepared.channels[0][0], 0.5); // 0 HU in a window of -1000 to 1000
+//! assert!((prepared.channels[0][0] - 0.5).abs() < 1e-6); // 0 HU in a window of -1000 to 1000
 //! let labels = prepared.grid.labels_back(&pool, &[1; 16])?;
 //! assert_eq!(labels, [1; 32]);
 //! # Ok::<(), genesis_train::Error>(())
