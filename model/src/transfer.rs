@@ -35,8 +35,23 @@ pub enum Transfer {
     /// Everything the network has a place for: segmentation.
     #[default]
     EncoderDecoder,
+    /// All but the last layer: for weights that were trained for another task. One that maps features to
+    /// intensities may have negative weights alone; as a segmenter its probability then never exceeds that
+    /// of its bias.
+    Features,
     /// `down_tr64` to `down_tr512` alone.
     Encoder,
+}
+
+impl Transfer {
+    /// Why a tensor of this name is left alone, if it is.
+    fn leaves(self, name: &str) -> Option<&'static str> {
+        match self {
+            Self::Encoder if !is_encoder(name) => Some("only the encoder was asked for"),
+            Self::Features if is_last(name) => Some("the file's last layer is another task's"),
+            _ => None,
+        }
+    }
 }
 
 /// One tensor and what became of it.
@@ -144,8 +159,8 @@ pub fn into_network<N: Network>(
     let mut report = TransferReport::default();
     let mut given: Vec<(Kind, Given)> = Vec::new();
     for (name, kind) in &order {
-        if scope == Transfer::Encoder && !is_encoder(name) {
-            note(&mut report.initialised, name, "only the encoder was asked for");
+        if let Some(reason) = scope.leaves(name) {
+            note(&mut report.initialised, name, reason);
             continue;
         }
         let Some(tensor) = found.get(name.as_str()) else {
@@ -191,8 +206,8 @@ pub fn into_network<N: Network>(
     let known: HashMap<&str, ()> = order.iter().map(|(name, _)| (name.as_str(), ())).collect();
     for tensor in &state.tensors {
         let name = plain(&tensor.name);
-        if scope == Transfer::Encoder && !is_encoder(name) {
-            note(&mut report.skipped, name, "only the encoder was asked for");
+        if let Some(reason) = scope.leaves(name) {
+            note(&mut report.skipped, name, reason);
         } else if !known.contains_key(name) {
             note(&mut report.skipped, name, reason_to_skip(name, N::KIND));
         }

@@ -190,6 +190,24 @@ fn encoder_and_decoder_are_loaded_and_a_head_of_other_classes_is_not() {
 }
 
 #[test]
+fn features_leave_the_last_layer_alone_and_say_so() {
+    let file = pretrained();
+    let mut network = unet(1, 1);
+    let report =
+        transfer::into_network(&mut network, &file.state(Statistics::Running).unwrap(), Transfer::Features)
+            .unwrap();
+    let (last, decoder) = ("out_tr.final_conv.weight", "up_tr64.ops.1.conv1.weight");
+    assert_eq!(reasons(&report.initialised, last), ["the file's last layer is another task's"]);
+    assert_eq!(reasons(&report.loaded, decoder).len(), 1);
+    let [given, fresh, now] =
+        [&file, &unet(1, 1), &network].map(|network| network.state(Statistics::Running).unwrap());
+    let values = |state: &StateDict, name: &str| state.get(name).unwrap().to_f32();
+    assert_eq!(values(&now, last), values(&fresh, last));
+    assert_ne!(values(&now, last), values(&given, last));
+    assert_eq!(values(&now, decoder), values(&given, decoder));
+}
+
+#[test]
 fn inflation_keeps_the_response_to_one_picture_in_all_channels() {
     let mut source = pretrained();
     let state = source.state(Statistics::Running).unwrap();
@@ -224,7 +242,7 @@ fn a_classifier_takes_the_encoder_from_a_file_of_the_originals_kind() {
     let mut network = classifier(1, 2, 9);
     let (before, source) = (network.state(Statistics::Running).unwrap(), pretrained());
     let source = source.state(Statistics::Running).unwrap();
-    for scope in [Transfer::EncoderDecoder, Transfer::Encoder] {
+    for scope in [Transfer::EncoderDecoder, Transfer::Features, Transfer::Encoder] {
         let report = transfer::load(&mut network, &path, scope).unwrap();
         let after = network.state(Statistics::Running).unwrap();
         for tensor in &after.tensors {
@@ -234,6 +252,7 @@ fn a_classifier_takes_the_encoder_from_a_file_of_the_originals_kind() {
         let skipped = reasons(&report.skipped, "up_tr256.up_conv.weight");
         let (why, head) = match scope {
             Transfer::EncoderDecoder => ("not part of a classifier", "not in the file"),
+            Transfer::Features => ("not part of a classifier", "the file's last layer is another task's"),
             Transfer::Encoder => ("only the encoder was asked for", "only the encoder was asked for"),
         };
         assert_eq!(skipped, [why]);

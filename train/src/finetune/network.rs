@@ -31,7 +31,7 @@ pub fn starting_network(
         set_factors(&mut network, config)?;
         return Ok(network);
     };
-    let mut checkpoint = read_checkpoint(path)?;
+    let checkpoint = read_checkpoint(path)?;
     let shape = shape_of(&checkpoint.state).map_err(|error| Error::file(path, error))?;
     if config.width != 0 && config.width != shape.width {
         let cause = format!("holds weights of width {}, --width says {}", shape.width, config.width);
@@ -40,8 +40,12 @@ pub fn starting_network(
     let mut network = UNet3d::new(UNetConfig { channels, classes: outputs, ..shape })?;
     network.initialise(config.initialiser, config.seed)?;
     if !going_on {
-        forget_restoration(&mut checkpoint.state);
-        let report = transfer::into_network(&mut network, &checkpoint.state, Transfer::EncoderDecoder)
+        // Metadata tell a target task; without, the weights were trained to restore images.
+        let scope = match checkpoint.state.metadata.contains_key(TASK_KEY) {
+            true => Transfer::EncoderDecoder,
+            false => Transfer::Features,
+        };
+        let report = transfer::into_network(&mut network, &checkpoint.state, scope)
             .map_err(|error| Error::file(path, error))?;
         for line in report.lines() {
             tracing::info!("{line}");
@@ -49,20 +53,6 @@ pub fn starting_network(
     }
     set_factors(&mut network, config)?;
     Ok(network)
-}
-
-/// Drops the last layer of weights that were trained to restore images. It maps features to intensities, often
-/// with negative weights alone, so that as a segmenter its probability could not exceed that of its bias
-/// (0.39 after 400 steps of Adam on phantom nodules, hence no voxel above 1/2). Metadata tell a target task.
-fn forget_restoration(state: &mut StateDict) {
-    if state.metadata.contains_key(TASK_KEY) {
-        return;
-    }
-    let before = state.tensors.len();
-    state.tensors.retain(|tensor| !tensor.name.contains("out_tr."));
-    if state.tensors.len() < before {
-        tracing::info!("the weights were trained to restore images: the last layer starts anew");
-    }
 }
 
 /// Width and activation of weights of any kind: a whole network, a classifier, an encoder alone.

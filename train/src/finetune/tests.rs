@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::preprocess::Intensity;
-use crate::task::TaskDescription;
+use crate::task::{TASK_KEY, TaskDescription};
 use crate::trace::TraceRequest;
 use crate::training::Execution;
 use crate::volume::{ElementType, Volume, write_nifti};
 use crate::{Error, Result};
 use genesis_kernels::Isa;
-use genesis_model::checkpoint::read_checkpoint;
+use genesis_model::checkpoint::{StateDict, read_checkpoint, write_safetensors};
+use genesis_model::{Initialiser, Statistics, UNet3d, UNetConfig};
 use genesis_tensor::random::{Purpose, Stream};
 use std::path::Path;
 
@@ -238,4 +239,22 @@ fn bad_data_is_one_line_that_names_the_file_and_no_run_is_left() {
     refused(&empty, &["empty"]);
     std::fs::create_dir_all(&empty.data.folder).unwrap();
     refused(&empty, &["empty", "holds no data set"]);
+}
+
+#[test]
+fn the_last_layer_stays_for_the_same_task_and_starts_anew_after_restoration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let mut trained = UNet3d::new(UNetConfig { width: 2, ..UNetConfig::default() }).unwrap();
+    trained.initialise(Initialiser::Pytorch, 9).unwrap();
+    let mut config = config(folder.path());
+    (config.width, config.weights) = (0, Some(path.clone()));
+    let last = |state: &StateDict| state.get("out_tr.final_conv.weight").unwrap().to_f32();
+    let mut state = trained.state(Statistics::Running).unwrap();
+    for (task, kept) in [(None, false), (Some("{}"), true)] {
+        state.metadata.extend(task.map(|task| (TASK_KEY.to_owned(), task.to_owned())));
+        write_safetensors(&path, &state).unwrap();
+        let network = network::starting_network(&config, 1, 1, false).unwrap();
+        assert_eq!(last(&network.state(Statistics::Running).unwrap()) == last(&state), kept, "{task:?}");
+    }
 }

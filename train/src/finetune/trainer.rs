@@ -3,13 +3,13 @@
 use super::config::SegmentationConfig;
 use super::loader::PatchBatch;
 use crate::trace::Trace;
-use crate::training::{StepReport, Updater, schedule};
+use crate::training::{StepReport, Updater, in_format, schedule};
 use crate::{Error, Precision, Result};
 use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::loss::Loss;
 use genesis_model::{Levels, Statistics, UNet3d};
-use genesis_tensor::{DType, Tensor};
+use genesis_tensor::Tensor;
 use std::time::Instant;
 
 /// A segmentation network with its optimiser.
@@ -65,10 +65,7 @@ impl SegmentationTrainer {
         if trace.is_on() {
             tape = tape.with_profile();
         }
-        let input = match self.precision {
-            Precision::F32 => batch.input,
-            Precision::Bf16 => batch.input.cast(DType::Bf16)?,
-        };
+        let input = in_format(batch.input, self.precision)?;
         let logits = network.forward(cx, &mut tape, Var::constant(input), Statistics::BatchAndUpdate)?;
         let shape = logits.shape();
         // One output is compared with the classes themselves, 0 and 1; several with the number of the right one.

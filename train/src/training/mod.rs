@@ -22,5 +22,6 @@ pub use plan::{Plan, Sample};
 pub use run_directory::{RunDirectory, Summary};
 pub use session::{Execution, pretrain};
 pub use source::{CubeFiles, CubeSource, times};
+pub(crate) use trainer::in_format;
 pub use trainer::{StepReport, Trainer, ValidationReport, restore};
 pub use updater::{Updater, schedule};

@@ -199,7 +199,7 @@ fn restore_on(
 }
 
 /// A batch in the format the network computes in.
-fn in_format(input: Tensor, precision: Precision) -> Result<Tensor> {
+pub(crate) fn in_format(input: Tensor, precision: Precision) -> Result<Tensor> {
     match precision {
         Precision::F32 => Ok(input),
         Precision::Bf16 => input.cast(DType::Bf16).map_err(work),

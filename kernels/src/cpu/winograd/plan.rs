@@ -137,6 +137,8 @@ pub(super) struct Blocking {
 
 /// Tiles are handled in sixes or fours.
 const TILE_STEP: usize = 12;
+/// Tiles of a piece that multiplies bf16 pairs.
+const PAIR_TILES: usize = 18;
 /// Pieces wanted, so that many threads share them evenly.
 const PIECES: usize = 16;
 /// Output channels of a piece, at least, where pieces share tiles: each transforms the tiles' input anew.
@@ -152,7 +154,7 @@ pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usiz
     // Half of the L2 cache and no more: where it is backed by small pages, more collides in it.
     let wanted = match (large, outputs) {
         (true, _) => 4 * TILE_STEP,
-        (false, _) if method.pairs() => 3 * TILE_STEP / 2,
+        (false, _) if method.pairs() => PAIR_TILES,
         _ => 2 * TILE_STEP,
     };
     let ranges = tiles.div_ceil(wanted);

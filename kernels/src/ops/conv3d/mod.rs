@@ -201,12 +201,12 @@ impl Operation for Conv3d {
         if dy.shape() != wanted {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
+        let projection = projection::applies(&geometry, &channels, outputs);
         // The gradient of the weight first: the activations, which nothing else reads, then make room
         // for their own gradients.
         let weight_gradient = match need[self.inputs] {
             true => {
                 let (all, activations) = (channels.iter().sum(), &saved[..self.inputs]);
-                let projection = projection::applies(&geometry, &channels, outputs);
                 Some(match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
                     Some(plan) => plan.weight_gradient(cx, &geometry, activations, &dy)?,
                     None if projection => projection::weight_gradient(cx, &activations[0], &dy)?,
@@ -235,7 +235,7 @@ impl Operation for Conv3d {
                     gradients.extend(found.into_iter().map(Some));
                     (first, input) = (first + all, input + run);
                 }
-                None if projection::applies(&geometry, &channels, outputs) => {
+                None if projection => {
                     gradients.push(Some(projection::input_gradient(cx, &dy, &weight)?));
                     input += 1;
                 }
