@@ -6,7 +6,7 @@ use ptx_emulator::{Kernel, LaunchError, Memory, Module, Options};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Handle of the primary context.
 pub const PRIMARY: usize = 0x10;
@@ -45,7 +45,7 @@ pub struct Card {
     pub findings: Vec<String>,
 }
 
-static CARD: Mutex<Option<Card>> = Mutex::new(None);
+static CARD: LazyLock<Mutex<Card>> = LazyLock::new(|| Mutex::new(Card::new()));
 
 thread_local! {
     /// The calling thread's context.
@@ -53,30 +53,11 @@ thread_local! {
 }
 
 /// The card, for one call of the driver.
-pub struct Lock(MutexGuard<'static, Option<Card>>);
-
-impl std::ops::Deref for Lock {
-    type Target = Card;
-
-    fn deref(&self) -> &Card {
-        match &*self.0 {
-            Some(card) => card,
-            None => unreachable!("`lock` has filled it"),
-        }
-    }
-}
-
-impl std::ops::DerefMut for Lock {
-    fn deref_mut(&mut self) -> &mut Card {
-        self.0.get_or_insert_with(Card::new)
-    }
-}
+pub type Lock = MutexGuard<'static, Card>;
 
 /// The card, initialised or not.
 pub fn lock() -> Lock {
-    let mut guard = CARD.lock().unwrap_or_else(PoisonError::into_inner);
-    guard.get_or_insert_with(Card::new);
-    Lock(guard)
+    CARD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The card after `cuInit`.

@@ -117,7 +117,9 @@ impl Block<'_> {
                 if let Some(count) = count {
                     expected = Some(warp.registers.words[*count][lane] as usize);
                 }
-                if *aligned && (warp.waiting != warp.alive || warp.pcs[lane] != warp.pcs[first(warp.waiting)])
+                if *aligned
+                    && warp.parked == 0
+                    && (warp.waiting != warp.alive || warp.pcs[lane] != warp.pcs[first(warp.waiting)])
                 {
                     let message = "a part of the warp waits at this barrier, another elsewhere";
                     let fault = Fault::of(FindingKind::Deadlock, lane as u32, message);

@@ -19,6 +19,8 @@ struct Copy {
     bytes: usize,
     /// Bytes to read; the rest becomes zero.
     read: usize,
+    /// The instruction that began it: races are told with its line.
+    instruction: usize,
 }
 
 /// Copies of one lane that have not been waited for.
@@ -112,8 +114,13 @@ fn issue(b: &mut Builder<'_>) -> Result<()> {
         count(block, warp, to, Space::Shared, bytes, (mask, true));
         for lane in lanes(mask) {
             let read = size.map_or(bytes, |size| (warp.registers.words[size][lane] as usize).min(bytes));
-            let copy =
-                Copy { to: address_of(warp, to, lane), from: address_of(warp, from, lane), bytes, read };
+            let copy = Copy {
+                to: address_of(warp, to, lane),
+                from: address_of(warp, from, lane),
+                bytes,
+                read,
+                instruction: block.instruction,
+            };
             let request = Request { space: Space::Shared, lane, address: copy.to, bytes };
             block.reserve_shared(warp, request)?;
             if read > 0 {
@@ -137,7 +144,9 @@ fn perform(
     lane: usize,
     copies: &[Copy],
 ) -> std::result::Result<(), Box<Fault>> {
+    let now = block.instruction;
     for copy in copies {
+        block.instruction = copy.instruction;
         let mut data = [0; WIDEST];
         if copy.read > 0 {
             let request = Request { space: Space::Global, lane, address: copy.from, bytes: copy.read };
@@ -150,5 +159,6 @@ fn perform(
             &data,
         )?;
     }
+    block.instruction = now;
     Ok(())
 }

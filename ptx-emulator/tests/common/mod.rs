@@ -5,12 +5,12 @@
 
 use ptx_emulator::{Argument, Counters, Finding, Grid, LaunchError, Memory, Module};
 
-/// A module with one kernel `k(.param .u64 p)`; registers: `%rd`, `%r`, `%f`, `%h`, `%d`, `%p`, 40 of each; `%rd1` is `p`.
+/// A module with one kernel `k(.param .u64 base)`; registers: `%rd`, `%r`, `%f`, `%h`, `%d`, `%p`, 40 of each; `%rd1` is `base`.
 pub fn kernel(module_level: &str, body: &str) -> String {
     format!(
-        ".version 8.0\n.target sm_80\n.address_size 64\n{module_level}\n.visible .entry k(.param .u64 p)\n{{\n\
+        ".version 8.0\n.target sm_80\n.address_size 64\n{module_level}\n.visible .entry k(.param .u64 base)\n{{\n\
          .reg .b64 %rd<40>; .reg .b32 %r<40>; .reg .f32 %f<40>; .reg .b16 %h<40>; .reg .f64 %d<40>; .reg .pred %p<40>;\n\
-         ld.param.u64 %rd1, [p];\n{body}\nret;\n}}\n"
+         ld.param.u64 %rd1, [base];\n{body}\nret;\n}}\n"
     )
 }
 
