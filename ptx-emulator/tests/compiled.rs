@@ -35,12 +35,10 @@ fn close(found: &[f32], expected: &[f64], tolerance: f64) {
     assert!(error <= tolerance * size.max(1e-30), "relative error {}", error / size);
 }
 
-fn gemm(
-    m: usize,
-    n: usize,
-    k: usize,
-    text: &str,
-) -> Result<(Vec<f32>, Vec<f64>, Counters), Box<dyn std::error::Error>> {
+/// Result, reference, counts.
+type Product = (Vec<f32>, Vec<f64>, Counters);
+
+fn gemm(m: usize, n: usize, k: usize, text: &str) -> Result<Product, Box<dyn std::error::Error>> {
     let mut memory = Memory::default();
     let module = Module::load(text, &mut memory)?;
     let a: Vec<u16> = numbers(m * k, 1).into_iter().map(bf16).collect();

@@ -308,3 +308,32 @@ fn comparisons() {
     let code = "testp.subnormal.f32 p, a; selp.b32 d, 1, 0, p;";
     assert_eq!(apply([32; 3], 32, code, &[[1, 0, 0], [one, 0, 0]]), [1, 0]);
 }
+
+/// Products and sums that lie halfway, just beside it, and among the subnormal numbers: rounded once, not twice.
+#[test]
+fn fused_products_are_rounded_once() {
+    let mut rows = Vec::new();
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u32
+    };
+    for _ in 0..900 {
+        let near = |bits: u32, exponent: u32| u64::from(bits & 0x807f_ffff | exponent << 23);
+        let spread = next() % 60;
+        rows.push([near(next(), 100 + spread), near(next(), 110), near(next(), 60 + next() % 100)]);
+    }
+    // (1 + 2^-12)^2 = 1 + 2^-11 + 2^-24 lies halfway; a tiny third operand decides.
+    for tiny in [0.0f32, 1e-30, -1e-30] {
+        rows.push([
+            (1.0f32 + 2f32.powi(-12)).to_bits().into(),
+            (1.0f32 + 2f32.powi(-12)).to_bits().into(),
+            tiny.to_bits().into(),
+        ]);
+        rows.push([1e-30f32.to_bits().into(), 3e-10f32.to_bits().into(), (tiny * 1e-10).to_bits().into()]);
+    }
+    for (row, found) in rows.iter().zip(apply([32; 3], 32, "fma.rn.f32 d, a, b, c;", &rows)) {
+        let [a, b, c] = row.map(|v| f32::from_bits(v as u32));
+        same(&format!("fma of {a:e}, {b:e}, {c:e}"), found, a.mul_add(b, c));
+    }
+}

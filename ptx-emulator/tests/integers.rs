@@ -159,7 +159,7 @@ fn fields_and_counts() {
             (0..4).fold(0, |out, i| {
                 let s = selector >> (4 * i) & 15;
                 let byte = (all >> (8 * (s & 7)) & 0xff) as u32;
-                let byte = if s < 8 { byte } else { byte >> 7 * 1 & 1 } * if s < 8 { 1 } else { 0xff };
+                let byte = if s < 8 { byte } else { (byte >> 7) * 0xff };
                 out | byte << (8 * i)
             })
         });

@@ -124,7 +124,7 @@ fn issue(b: &mut Builder<'_>) -> Result<()> {
             let request = Request { space: Space::Shared, lane, address: copy.to, bytes };
             block.reserve_shared(warp, request)?;
             if read > 0 {
-                if copy.from % bytes as u64 != 0 {
+                if !copy.from.is_multiple_of(bytes as u64) {
                     let message = format!("misaligned copy of {bytes} bytes");
                     return Err(Fault::at(FindingKind::Misaligned, lane as u32, copy.from, message));
                 }

@@ -1,6 +1,6 @@
 //! Arithmetic in 32 and 64 bits.
 
-use super::lanes::{Compute, Typed, binary, ternary, unary};
+use super::lanes::{Compute, LANES, Typed, binary, ternary, unary};
 use super::numbers::{Directed, Rounding};
 use crate::parse::types::Type;
 use crate::program::Class;
@@ -154,6 +154,32 @@ pub(super) fn decode(b: &mut Builder<'_>, ty: Type) -> Result<()> {
     b.compute(compute, class, flops)
 }
 
+/// `fma.rn.f32`, the instruction that counts: in 64 bits, where the product is exact, and once more wherever rounding
+/// twice could differ from rounding once.
+fn fused(d: usize, [a, b, c]: [usize; 3]) -> Compute {
+    Box::new(move |r, mask| {
+        let (x, y, z) = (&r.words[a], &r.words[b], &r.words[c]);
+        let wide = |bits: u32| f64::from(f32::from_bits(bits));
+        let mut out = [0; LANES];
+        let mut unsure = 0;
+        for lane in 0..LANES {
+            let sum = wide(x[lane]) * wide(y[lane]) + wide(z[lane]);
+            let bits = sum.to_bits();
+            out[lane] = (sum as f32).to_bits();
+            // Halfway between two results, or among the subnormal ones.
+            unsure |= u32::from(bits & 0x1fff_ffff == 0x1000_0000);
+            unsure |= u32::from(bits << 1 < 2f64.powi(-125).to_bits() << 1) & u32::from(bits << 1 != 0);
+        }
+        if unsure != 0 {
+            let value = f32::from_bits;
+            for lane in 0..LANES {
+                out[lane] = value(x[lane]).mul_add(value(y[lane]), value(z[lane])).to_bits();
+            }
+        }
+        r.store(d, mask, &out);
+    })
+}
+
 /// What both precisions have.
 macro_rules! common {
     ($t:ty, $name:expr, $d:expr, $from:expr, $direction:expr, $mode:expr, $nan_wins:expr) => {
@@ -189,6 +215,10 @@ fn single_precision(
     mode: Mode,
     nan_wins: bool,
 ) -> Option<Compute> {
+    let plain = mode == Mode { flush: false, saturate: false };
+    if let ("fma", Rounding::Even, None, true, &[x, y, z]) = (name, direction, approximate, plain, from) {
+        return Some(fused(d, [x, y, z]));
+    }
     if let Some(found) = common!(f32, name, d, from, direction, mode, nan_wins) {
         return approximate.is_none().then_some(found);
     }

@@ -125,9 +125,29 @@ fn loader(space: Space, address: Address, ty: Type, registers: Vec<Register>) ->
     Box::new(move |warp, block, mask| {
         count(block, warp, address, space, total, (mask, false));
         let mut data = [[0; WIDEST]; LANES];
-        for lane in lanes(mask) {
-            let request = Request { space, lane, address: address_of(warp, address, lane), bytes: total };
-            data[lane] = block.load(warp, request)?;
+        let first = address_of(warp, address, mask.trailing_zeros() as usize % LANES);
+        let uniform = lanes(mask).all(|lane| address_of(warp, address, lane) == first);
+        if uniform && resolve(space, first).0 != Space::Local {
+            // One place for all: two readers are enough for whoever writes it without a barrier to be found.
+            for lane in lanes(mask).take(2) {
+                data[0] = block.load(warp, Request { space, lane, address: first, bytes: total })?;
+            }
+            data = [data[0]; LANES];
+        } else {
+            for lane in lanes(mask) {
+                let request = Request { space, lane, address: address_of(warp, address, lane), bytes: total };
+                data[lane] = block.load(warp, request)?;
+            }
+        }
+        if element == 4 && registers.iter().all(|r| r.bits == 32) {
+            for (i, register) in registers.iter().enumerate() {
+                let out = std::array::from_fn(|lane| {
+                    let d = &data[lane][4 * i..4 * i + 4];
+                    u32::from_le_bytes([d[0], d[1], d[2], d[3]])
+                });
+                warp.registers.store(register.index, mask, &out);
+            }
+            return Ok(());
         }
         for (i, register) in registers.iter().enumerate() {
             for lane in lanes(mask) {

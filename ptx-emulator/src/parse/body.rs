@@ -127,15 +127,8 @@ impl Parser {
                 Some(word) if number(word).is_none() => Some(self.word()?),
                 _ => None,
             };
-            let offset = if base.is_none() {
-                self.number()?
-            } else if self.take('+') {
-                self.number()?
-            } else if self.is('-') {
-                self.number()?
-            } else {
-                0
-            };
+            let more = self.take('+') || self.is('-') || base.is_none();
+            let offset = if more { self.number()? } else { 0 };
             self.expect(']')?;
             return Ok(Operand::Address { base, offset: offset as i64 });
         }

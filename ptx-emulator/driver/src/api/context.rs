@@ -22,7 +22,7 @@ driver! {
 
     /// The primary context stays: other users may have retained it.
     fn cuDevicePrimaryCtxRelease_v2(device: c_int) {
-        initialised()?;
+        drop(initialised()?);
         if device == 0 { Ok(()) } else { Err(Status::InvalidDevice) }
     }
 
@@ -71,21 +71,21 @@ driver! {
 
     /// This thread's context.
     fn cuCtxGetCurrent(context: *mut *mut c_void) {
-        initialised()?;
+        drop(initialised()?);
         // SAFETY: see above.
         unsafe { put(context, without_provenance_mut(CURRENT.get())) }
     }
 
     /// Replaces this thread's context; there is no stack behind it.
     fn cuCtxPushCurrent_v2(context: *mut c_void) {
-        initialised()?;
+        drop(initialised()?);
         CURRENT.set(context.addr());
         Ok(())
     }
 
     /// Takes this thread's context away.
     fn cuCtxPopCurrent_v2(context: *mut *mut c_void) {
-        initialised()?;
+        drop(initialised()?);
         let now = CURRENT.replace(0);
         if context.is_null() {
             return Ok(());
@@ -96,7 +96,7 @@ driver! {
 
     /// The card of this thread's context.
     fn cuCtxGetDevice(device: *mut c_int) {
-        current()?;
+        drop(current()?);
         // SAFETY: see above.
         unsafe { put(device, 0) }
     }
@@ -122,7 +122,7 @@ driver! {
 
     /// Limits of stacks and heaps: of no meaning here.
     fn cuCtxGetLimit(value: *mut usize, _limit: c_int) {
-        current()?;
+        drop(current()?);
         // SAFETY: see above.
         unsafe { put(value, 1024) }
     }
@@ -134,14 +134,14 @@ driver! {
 
     /// Preference between cache and shared memory: of no meaning here.
     fn cuCtxGetCacheConfig(config: *mut c_int) {
-        current()?;
+        drop(current()?);
         // SAFETY: see above.
         unsafe { put(config, 0) }
     }
 
     /// Least and greatest priority of streams.
     fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) {
-        current()?;
+        drop(current()?);
         // SAFETY: see above.
         unsafe {
             put(least, 0)?;
@@ -151,7 +151,7 @@ driver! {
 
     /// Version of the interface.
     fn cuCtxGetApiVersion(_context: *mut c_void, version: *mut u32) {
-        initialised()?;
+        drop(initialised()?);
         // SAFETY: see above.
         unsafe { put(version, 12000) }
     }

@@ -13,7 +13,7 @@ const NAME: &[u8] = b"PTX emulator (no card)";
 /// Value of a device attribute; `None` for numbers that we do not know.
 pub(crate) fn attribute(number: c_int) -> Option<c_int> {
     Some(match number {
-        1 | 2 | 3 => 1024,
+        1..=3 => 1024,
         4 => 64,
         5 => i32::MAX,
         6 | 7 => 65535,
@@ -67,14 +67,14 @@ driver! {
 
     /// Number of cards.
     fn cuDeviceGetCount(count: *mut c_int) {
-        initialised()?;
+        drop(initialised()?);
         // SAFETY: see above.
         unsafe { put(count, 1) }
     }
 
     /// Handle of a card.
     fn cuDeviceGet(device: *mut c_int, ordinal: c_int) {
-        initialised()?;
+        drop(initialised()?);
         check(ordinal)?;
         // SAFETY: see above.
         unsafe { put(device, ordinal) }
@@ -82,7 +82,7 @@ driver! {
 
     /// Name of a card, cut to `length` bytes.
     fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int) {
-        initialised()?;
+        drop(initialised()?);
         check(device)?;
         let count = NAME.len().min(length.max(1) as usize - 1);
         if name.is_null() || length < 1 {
@@ -120,7 +120,7 @@ driver! {
 
     /// A property of a card.
     fn cuDeviceGetAttribute(value: *mut c_int, number: c_int, device: c_int) {
-        initialised()?;
+        drop(initialised()?);
         check(device)?;
         let found = attribute(number).ok_or(Status::InvalidValue)?;
         // SAFETY: see above.

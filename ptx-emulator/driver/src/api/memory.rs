@@ -235,7 +235,7 @@ fn set(
     pattern: Vec<u8>,
     (count, stream): (usize, usize),
 ) -> Result<(), Status> {
-    if address % pattern.len() as u64 != 0 {
+    if !address.is_multiple_of(pattern.len() as u64) {
         return Err(Status::InvalidValue);
     }
     let fill = move |card: &mut Card| checked(card, |card| Ok(card.memory.fill(address, &pattern, count)?));

@@ -8,4 +8,5 @@ pub mod launch;
 pub mod memory;
 pub mod modules;
 pub mod occupancy;
+pub mod procedures;
 pub mod stream;
