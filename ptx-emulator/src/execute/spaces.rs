@@ -48,7 +48,7 @@ impl Block<'_> {
         Access::new(self.number, thread, self.clocks.clock(warp.index), self.instruction as u32, atomic)
     }
 
-    fn race(&self, request: Request, deed: Deed, other: Access) -> Box<Fault> {
+    fn race(&self, request: &Request, deed: Deed, other: Access) -> Box<Fault> {
         let done = match deed {
             Deed::Read => "reads",
             Deed::Atomic => "updates",
@@ -67,18 +67,18 @@ impl Block<'_> {
         Fault::at(FindingKind::Race, request.lane as u32, request.address, message)
     }
 
-    fn check_alignment(request: Request) -> Result<()> {
+    fn check_alignment(request: &Request) -> Result<()> {
         // A copy that reads a part only has checked the whole's alignment.
-        if !request.bytes.is_power_of_two() || request.address.is_multiple_of(request.bytes as u64) {
+        let bytes = request.bytes as u64;
+        if bytes & (bytes - 1) != 0 || request.address & (bytes - 1) == 0 {
             return Ok(());
         }
         let message = format!("misaligned access of {} bytes", request.bytes);
         Err(Fault::at(FindingKind::Misaligned, request.lane as u32, request.address, message))
     }
 
-    /// Reads the bytes of one lane.
-    pub fn load(&mut self, warp: &Warp, request: Request) -> Result<[u8; WIDEST]> {
-        let mut out = [0; WIDEST];
+    /// Reads the bytes of one lane into the first of `out`.
+    pub fn load(&mut self, warp: &Warp, request: &Request, out: &mut [u8; WIDEST]) -> Result<()> {
         let bytes = request.bytes;
         Self::check_alignment(request)?;
         let (space, at) = resolve(request.space, request.address);
@@ -87,7 +87,7 @@ impl Block<'_> {
                 return Err(out_of_bounds(request, "outside the parameters".into()));
             };
             out[..bytes].copy_from_slice(data);
-            return Ok(out);
+            return Ok(());
         }
         if space == Space::Local {
             let start = self.local(request, at)?;
@@ -95,7 +95,7 @@ impl Block<'_> {
                 return Err(uninitialised(request, "local memory"));
             }
             out[..bytes].copy_from_slice(&warp.local[start..start + bytes]);
-            return Ok(out);
+            return Ok(());
         }
         if !self.touch(warp, request, Deed::Read, (space, at))? {
             return Err(uninitialised(
@@ -111,13 +111,13 @@ impl Block<'_> {
             };
             &allocation.bytes[offset..]
         };
-        copy_small(&mut out, source, bytes);
-        Ok(out)
+        copy_small(out, source, bytes);
+        Ok(())
     }
 
     /// Writes the bytes of one lane.
-    pub fn store(&mut self, warp: &mut Warp, request: Request, data: &[u8; WIDEST]) -> Result<()> {
-        let Request { lane, bytes, .. } = request;
+    pub fn store(&mut self, warp: &mut Warp, request: &Request, data: &[u8; WIDEST]) -> Result<()> {
+        let &Request { lane, bytes, .. } = request;
         Self::check_alignment(request)?;
         let (space, at) = resolve(request.space, request.address);
         let data = &data[..bytes];
@@ -165,8 +165,8 @@ impl Block<'_> {
     }
 
     /// Reads, changes and writes one place as one step.
-    pub fn atomic(&mut self, warp: &mut Warp, request: Request, f: impl FnOnce(u64) -> u64) -> Result<u64> {
-        let Request { lane, bytes, .. } = request;
+    pub fn atomic(&mut self, warp: &mut Warp, request: &Request, f: impl FnOnce(u64) -> u64) -> Result<u64> {
+        let &Request { lane, bytes, .. } = request;
         Self::check_alignment(request)?;
         let (space, at) = resolve(request.space, request.address);
         if !matches!(space, Space::Shared | Space::Global) {
@@ -198,7 +198,7 @@ impl Block<'_> {
     }
 
     /// `cp.async` begins: the target must not be in use, and holds nothing until the copy was waited for.
-    pub fn reserve_shared(&mut self, warp: &Warp, request: Request) -> Result<()> {
+    pub fn reserve_shared(&mut self, warp: &Warp, request: &Request) -> Result<()> {
         Self::check_alignment(request)?;
         let (_, at) = resolve(request.space, request.address);
         self.check_shared(request, at)?;
@@ -207,7 +207,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    fn check_shared(&self, request: Request, at: u64) -> Result<()> {
+    fn check_shared(&self, request: &Request, at: u64) -> Result<()> {
         match self.shared.layout.find(at, request.bytes) {
             Some(_) => Ok(()),
             None => Err(out_of_bounds(request, self.shared.layout.describe(at))),
@@ -215,7 +215,7 @@ impl Block<'_> {
     }
 
     /// Start of a lane's bytes in the warp's local memory.
-    fn local(&self, request: Request, at: u64) -> Result<usize> {
+    fn local(&self, request: &Request, at: u64) -> Result<usize> {
         let layout = &self.program.local;
         match layout.find(at, request.bytes) {
             Some(_) => Ok(request.lane * layout.end + at as usize),
@@ -227,7 +227,7 @@ impl Block<'_> {
     fn touch(
         &mut self,
         warp: &Warp,
-        request: Request,
+        request: &Request,
         deed: Deed,
         (space, at): (Space, u64),
     ) -> Result<bool> {
@@ -278,12 +278,12 @@ fn copy_small(to: &mut [u8; WIDEST], from: &[u8], bytes: usize) {
     }
 }
 
-fn out_of_bounds(request: Request, place: String) -> Box<Fault> {
+fn out_of_bounds(request: &Request, place: String) -> Box<Fault> {
     let message = format!("out of bounds: {} bytes {place}", request.bytes);
     Fault::at(FindingKind::OutOfBounds, request.lane as u32, request.address, message)
 }
 
-fn uninitialised(request: Request, what: &str) -> Box<Fault> {
+fn uninitialised(request: &Request, what: &str) -> Box<Fault> {
     let message = format!(
         "reads {} bytes of {what} that nobody has written (or whose copy has not arrived)",
         request.bytes

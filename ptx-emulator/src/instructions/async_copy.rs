@@ -122,14 +122,15 @@ fn issue(b: &mut Builder<'_>) -> Result<()> {
                 instruction: block.instruction,
             };
             let request = Request { space: Space::Shared, lane, address: copy.to, bytes };
-            block.reserve_shared(warp, request)?;
+            block.reserve_shared(warp, &request)?;
             if read > 0 {
                 if !copy.from.is_multiple_of(bytes as u64) {
                     let message = format!("misaligned copy of {bytes} bytes");
                     return Err(Fault::at(FindingKind::Misaligned, lane as u32, copy.from, message));
                 }
                 // The source must be there now, not only when waiting.
-                block.load(warp, Request { space: Space::Global, lane, address: copy.from, bytes: read })?;
+                let request = Request { space: Space::Global, lane, address: copy.from, bytes: read };
+                block.load(warp, &request, &mut [0; WIDEST])?;
             }
             warp.copies.lanes[lane].open.push(copy);
         }
@@ -150,12 +151,11 @@ fn perform(
         let mut data = [0; WIDEST];
         if copy.read > 0 {
             let request = Request { space: Space::Global, lane, address: copy.from, bytes: copy.read };
-            let source = block.load(warp, request)?;
-            data[..copy.read].copy_from_slice(&source[..copy.read]);
+            block.load(warp, &request, &mut data)?;
         }
         block.store(
             warp,
-            Request { space: Space::Shared, lane, address: copy.to, bytes: copy.bytes },
+            &Request { space: Space::Shared, lane, address: copy.to, bytes: copy.bytes },
             &data,
         )?;
     }

@@ -40,7 +40,7 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
         for lane in lanes(mask) {
             let request = Request { space, lane, address: address_of(warp, address, lane), bytes };
             let (x, y) = (warp.registers.lane(wide, x, lane), warp.registers.lane(wide, y, lane));
-            let old = block.atomic(warp, request, |old| update(old, x, y))?;
+            let old = block.atomic(warp, &request, |old| update(old, x, y))?;
             match d {
                 Some(d) if wide => warp.registers.wides[d][lane] = old,
                 Some(d) => warp.registers.words[d][lane] = old as u32,

@@ -186,7 +186,8 @@ fn ldmatrix(b: &mut Builder<'_>) -> Result<()> {
         let mut data = [[0u16; 8]; LANES];
         for lane in 0..8 * matrices {
             let request = Request { space, lane, address: address_of(warp, address, lane), bytes: 16 };
-            let bytes = block.load(warp, request)?;
+            let mut bytes = [0; 16];
+            block.load(warp, &request, &mut bytes)?;
             data[lane] = std::array::from_fn(|i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]));
         }
         for (matrix, &register) in to.iter().enumerate() {

@@ -130,13 +130,13 @@ fn loader(space: Space, address: Address, ty: Type, registers: Vec<Register>) ->
         if uniform && resolve(space, first).0 != Space::Local {
             // One place for all: two readers are enough for whoever writes it without a barrier to be found.
             for lane in lanes(mask).take(2) {
-                data[0] = block.load(warp, Request { space, lane, address: first, bytes: total })?;
+                block.load(warp, &Request { space, lane, address: first, bytes: total }, &mut data[0])?;
             }
             data = [data[0]; LANES];
         } else {
             for lane in lanes(mask) {
                 let request = Request { space, lane, address: address_of(warp, address, lane), bytes: total };
-                data[lane] = block.load(warp, request)?;
+                block.load(warp, &request, &mut data[lane])?;
             }
         }
         if element == 4 && registers.iter().all(|r| r.bits == 32) {
@@ -180,7 +180,7 @@ fn storer(space: Space, address: Address, ty: Type, registers: Vec<Register>) ->
                 data[i * element..(i + 1) * element].copy_from_slice(&value.to_le_bytes()[..element]);
             }
             let request = Request { space, lane, address: address_of(warp, address, lane), bytes: total };
-            block.store(warp, request, &data)?;
+            block.store(warp, &request, &data)?;
         }
         Ok(())
     })
