@@ -11,6 +11,7 @@
 //! | `label` | the class, as a name or a number; may be missing, wholly or in some rows, to predict |
 //! | `split` | the part of the data: `train`, `valid` (or `val`), `test`, or any name, such as `fold3` |
 //! | `group` | what belongs together: the scan of a candidate, the candidate of several crops, the patient |
+//! | `scan` | the scan of a candidate, for FROC, where the group is something else |
 //! | `annotation` | the finding that a positive row lies on, for FROC; see `genesis evaluate --froc` |
 //! | `x`, `y`, `z` | the place in world millimetres; missing or empty: the volume's centre |
 //!
@@ -40,4 +41,5 @@ mod volumes;
 pub use crop::{Cropper, Scan};
 pub use read::TableSource;
 
+pub(crate) use sheet::Sheet;
 pub use table::{Candidate, CandidateTable};

@@ -37,6 +37,7 @@ struct Columns {
     label: Option<usize>,
     split: Option<usize>,
     group: Option<usize>,
+    scan: Option<usize>,
     annotation: Option<usize>,
     position: Option<[usize; 3]>,
     luna16: bool,
@@ -58,6 +59,7 @@ impl Columns {
             label: sheet.column(if luna16 { "class" } else { "label" }),
             split: sheet.column("split"),
             group: if luna16 { Some(volume) } else { sheet.column("group") },
+            scan: sheet.column("scan"),
             annotation: sheet.column("annotation"),
             position,
             luna16,
@@ -80,14 +82,17 @@ impl Columns {
 struct Shared(HashMap<String, Arc<str>>);
 
 impl Shared {
-    fn get(&mut self, text: Option<&str>) -> Option<Arc<str>> {
-        let text = text?;
+    fn hold(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
-            return Some(Arc::clone(known));
+            return Arc::clone(known);
         }
         let new: Arc<str> = text.into();
         self.0.insert(text.to_string(), Arc::clone(&new));
-        Some(new)
+        new
+    }
+
+    fn get(&mut self, text: Option<&str>) -> Option<Arc<str>> {
+        text.map(|text| self.hold(text))
     }
 }
 
@@ -108,11 +113,26 @@ impl CandidateTable {
     /// that is no finite number: each names file and line. Volumes that are missing: one error that counts
     /// them and names the first.
     pub fn read(source: &TableSource, classes: Option<&[String]>) -> Result<Self> {
+        Self::read_with(source, classes, true, &mut |_| Ok(()))
+    }
+
+    /// [`CandidateTable::read`], with a look at every row that is kept; volumes are looked for if `search`.
+    ///
+    /// # Errors
+    /// As [`CandidateTable::read`]; the caller's.
+    pub(crate) fn read_with(
+        source: &TableSource,
+        classes: Option<&[String]>,
+        search: bool,
+        look: &mut dyn FnMut(&Sheet) -> Result<()>,
+    ) -> Result<Self> {
         let mut sheet = Sheet::open(&source.file)?;
         let columns = Columns::of(&sheet)?;
         let beside = source.file.parent().unwrap_or(Path::new(""));
         let folder = source.volumes.as_deref().unwrap_or(beside);
-        let volumes = if columns.luna16 {
+        let volumes = if !search {
+            Volumes::Anywhere
+        } else if columns.luna16 {
             // The parent of a bare file name is the empty path.
             Volumes::below(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
         } else {
@@ -139,6 +159,7 @@ impl CandidateTable {
             let label = sheet.optional(columns.label).map(|label| labels.intern(label, line));
             let split = shared.get(sheet.optional(columns.split));
             let group = shared.get(sheet.optional(columns.group));
+            let scan = shared.get(sheet.optional(columns.scan));
             let annotation = shared.get(sheet.optional(columns.annotation));
             let Some((Some(path), count)) = found.get_mut(text).map(|(path, count)| (path.clone(), count))
             else {
@@ -149,7 +170,11 @@ impl CandidateTable {
             let split = split
                 .or_else(|| shared.get(subset(&path).filter(|_| columns.luna16 && columns.split.is_none())));
             let name = text.to_string();
-            rows.push(Candidate { name, path, label, split, group, annotation, position_mm, line });
+            let volume = shared.hold(text);
+            look(&sheet)?;
+            let row =
+                Candidate { name, volume, path, label, split, group, scan, annotation, position_mm, line };
+            rows.push(row);
         }
         missing.report(source, found.len(), &rows)?;
         number_names(&mut rows, &found);

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 /// An open CSV file. Cells come without surrounding blanks; the names of columns in any case of letters.
 pub(crate) struct Sheet {
     path: PathBuf,
+    /// The names of the columns as they are written, and in lower case.
+    written: Vec<String>,
     header: Vec<String>,
     reader: csv::Reader<BufReader<File>>,
     record: csv::StringRecord,
@@ -22,12 +24,14 @@ impl Sheet {
         let file = File::open(path).map_err(Error::io("read", path))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(BufReader::new(file));
         let header = reader.headers().map_err(|error| cause(path, &error))?;
-        let header: Vec<String> =
-            header.iter().map(|name| name.trim_start_matches('\u{feff}').to_lowercase()).collect();
+        let written: Vec<String> =
+            header.iter().map(|name| name.trim_start_matches('\u{feff}').to_string()).collect();
+        let header: Vec<String> = written.iter().map(|name| name.to_lowercase()).collect();
         if header.is_empty() {
             return Err(Error::file(path, "is empty: a table with a header line is needed"));
         }
-        let sheet = Self { path: path.to_path_buf(), header, reader, record: csv::StringRecord::new() };
+        let record = csv::StringRecord::new();
+        let sheet = Self { path: path.to_path_buf(), written, header, reader, record };
         let twice = |(at, name): (usize, &String)| !name.is_empty() && sheet.header[..at].contains(name);
         match sheet.header.iter().enumerate().find(|&item| twice(item)) {
             Some((_, name)) => Err(Error::file(path, format!("line 1: has two columns \"{name}\""))),
@@ -35,14 +39,9 @@ impl Sheet {
         }
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The names of the columns, in lower case.
+    /// The names of the columns, as they are written.
     pub fn columns(&self) -> &[String] {
-        &self.header
+        &self.written
     }
 
     /// The number of a column, if it is there.

@@ -11,7 +11,9 @@ pub struct Candidate {
     /// The path as the table has it (LUNA16: the scan's uid), followed by `:1`, `:2`, … where several rows
     /// share a volume. No two rows of a table share a name.
     pub name: String,
-    /// The volume.
+    /// The volume as the table calls it: the path as written, or the scan's uid.
+    pub volume: Arc<str>,
+    /// The volume's file.
     pub path: Arc<Path>,
     /// The number of its class; `None` without a label.
     pub label: Option<usize>,
@@ -19,6 +21,8 @@ pub struct Candidate {
     pub split: Option<Arc<str>>,
     /// What it belongs to.
     pub group: Option<Arc<str>>,
+    /// The scan it lies in; `None`: the group.
+    pub scan: Option<Arc<str>>,
     /// The finding it lies on.
     pub annotation: Option<Arc<str>>,
     /// Its place in LPS millimetres; `None`: the volume's centre.

@@ -34,10 +34,12 @@ fn candidate(path: &Path, position_mm: Option<[f64; 3]>) -> Candidate {
     let name = "a".to_string();
     Candidate {
         name,
+        volume: "a".into(),
         path: path.into(),
         label: None,
         split: None,
         group: None,
+        scan: None,
         annotation: None,
         position_mm,
         line: 2,
