@@ -1,50 +1,17 @@
-//! Fine-tuning for target tasks (floor 5): from a folder of scans with label maps and pre-trained
-//! weights to a network that segments.
+//! Fine-tuning for target tasks (floor 5): from labelled scans and pre-trained weights to a network
+//! for the task.
 //!
-//! ```text
-//! folder ─ layout ─ split ─┬─ case ─ store ─ sampler ─ loader ─ trainer ─┐
-//!               classes ───┘                                             ├─ session ─ run directory
-//!                                        network (weights) ─ validation ─┘
-//! ```
+//! [`segment`] holds what only segmentation needs. Both tasks share the split of cases, the store that
+//! keeps them in memory, and the network's start.
 //!
 //! The whole network is trained, its last layer drawn anew when the number of classes differs (Zhou et
-//! al., *Models Genesis*, Medical Image Analysis 67 (2021) 101840); patches and validation follow
-//! nnU-Net (Isensee et al., Nature Methods 18, 2021).
+//! al., *Models Genesis*, Medical Image Analysis 67 (2021) 101840).
 
-mod case;
-mod classes;
-mod config;
-mod data;
-mod layout;
-mod loader;
 mod network;
-mod pictures;
-mod prediction;
-mod sampler;
-mod session;
+pub mod segment;
 mod split;
 mod store;
-#[cfg(test)]
-mod tests;
-mod trainer;
-mod validation;
 
-pub(crate) use case::label_classes;
-pub use case::{Case, CaseReader};
-pub use classes::{Class, Classes};
-pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
-pub use data::SegmentationCases;
-pub(crate) use layout::case_name;
-pub use layout::{CaseFiles, Dataset, NamedLabel};
-pub use loader::{PatchBatch, PatchLoader, PatchOrder};
-pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
-pub use prediction::predict_classes;
-pub use sampler::{PatchConfig, PatchPlan, PatchSample};
-pub use session::{SegmentationSummary, finetune_segmentation};
+pub use segment::*;
 pub use split::Split;
 pub use store::CaseStore;
-pub use trainer::SegmentationTrainer;
-pub use validation::{CaseDice, DiceReport, dice, validate};
-
-/// Metadata key of a checkpoint's [`Classes`], as JSON: which values of label maps mean which class.
-pub const LABELS_KEY: &str = "genesis.labels";

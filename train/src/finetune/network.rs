@@ -1,6 +1,6 @@
 //! The network a run starts from: drawn anew, or with weights transferred into it.
 
-use super::config::{Freeze, SegmentationConfig};
+use super::segment::{Freeze, SegmentationConfig};
 use crate::task::TASK_KEY;
 use crate::{Error, Result};
 use genesis_model::checkpoint::{StateDict, read_checkpoint};

@@ -1,7 +1,6 @@
 //! Cases in memory: read on first use, kept up to a bound, read again when they had to make room.
 
-use super::case::{Case, CaseReader};
-use super::layout::CaseFiles;
+use super::segment::{Case, CaseFiles, CaseReader};
 use crate::Result;
 use genesis_tensor::parallel::ThreadPool;
 use std::collections::VecDeque;
@@ -97,7 +96,7 @@ impl CaseStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::classes::Classes;
+    use super::super::segment::Classes;
     use super::*;
     use crate::volume::{ElementType, Volume, affine, write_nifti};
     use std::path::Path;

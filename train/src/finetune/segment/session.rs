@@ -2,13 +2,13 @@
 
 use super::config::SegmentationConfig;
 use super::data::SegmentationCases;
-use super::network::starting_network;
 use super::pictures::{SegmentationSample, segmentation_montage};
 use super::sampler::PatchPlan;
-use super::split::Split;
 use super::trainer::SegmentationTrainer;
 use super::validation::{DiceReport, validate};
 use super::{LABELS_KEY, PatchOrder};
+use crate::finetune::network::starting_network;
+use crate::finetune::split::Split;
 use crate::inference::{SegmentSettings, SlidingWindow};
 use crate::report::metrics::Number;
 use crate::task::{Task, TaskDescription};

@@ -254,7 +254,7 @@ fn the_last_layer_stays_for_the_same_task_and_starts_anew_after_restoration() {
     for (task, kept) in [(None, false), (Some("{}"), true)] {
         state.metadata.extend(task.map(|task| (TASK_KEY.to_owned(), task.to_owned())));
         write_safetensors(&path, &state).unwrap();
-        let network = network::starting_network(&config, 1, 1, false).unwrap();
+        let network = crate::finetune::network::starting_network(&config, 1, 1, false).unwrap();
         assert_eq!(last(&network.state(Statistics::Running).unwrap()) == last(&state), kept, "{task:?}");
     }
 }

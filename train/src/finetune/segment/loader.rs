@@ -1,8 +1,8 @@
 //! Threads that cut and augment patches ahead of the training step.
 
 use super::sampler::{PatchConfig, PatchPlan, corner};
-use super::store::CaseStore;
 use crate::augment::{AugmentationRecipe, Augmenter, Source};
+use crate::finetune::store::CaseStore;
 use crate::training::prefetch::{Maker, Prefetch};
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;

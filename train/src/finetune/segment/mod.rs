@@ -1,0 +1,42 @@
+//! Segmentation: from a folder of scans with label maps to a network that labels every voxel.
+//!
+//! ```text
+//! folder ─ layout ─ split ─┬─ case ─ store ─ sampler ─ loader ─ trainer ─┐
+//!               classes ───┘                                             ├─ session ─ run directory
+//!                                        network (weights) ─ validation ─┘
+//! ```
+//!
+//! Patches and validation follow nnU-Net (Isensee et al., Nature Methods 18, 2021).
+
+mod case;
+mod classes;
+mod config;
+mod data;
+mod layout;
+mod loader;
+mod pictures;
+mod prediction;
+mod sampler;
+mod session;
+#[cfg(test)]
+mod tests;
+mod trainer;
+mod validation;
+
+pub(crate) use case::label_classes;
+pub use case::{Case, CaseReader};
+pub use classes::{Class, Classes};
+pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
+pub use data::SegmentationCases;
+pub(crate) use layout::case_name;
+pub use layout::{CaseFiles, Dataset, NamedLabel};
+pub use loader::{PatchBatch, PatchLoader, PatchOrder};
+pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
+pub use prediction::predict_classes;
+pub use sampler::{PatchConfig, PatchPlan, PatchSample};
+pub use session::{SegmentationSummary, finetune_segmentation};
+pub use trainer::SegmentationTrainer;
+pub use validation::{CaseDice, DiceReport, dice, validate};
+
+/// Metadata key of a checkpoint's [`Classes`], as JSON: which values of label maps mean which class.
+pub const LABELS_KEY: &str = "genesis.labels";
