@@ -268,13 +268,13 @@ fn report(summary: &SegmentationSummary, args: &SegmentArgs, common: &Common) ->
     }
     println!(
         "{} steps, {} epochs in {:.1} s ({:.2} patches/s): validation Dice {:.4}, best {:.4} (epoch {})",
-        summary.steps,
-        summary.epochs,
-        summary.seconds,
-        summary.samples_per_second,
+        summary.run.steps,
+        summary.run.epochs,
+        summary.run.seconds,
+        summary.run.samples_per_second,
         summary.last_valid_dice,
         summary.best_valid_dice,
-        summary.best_epoch
+        summary.run.best_epoch
     );
     for (class, dice) in &summary.last_valid_dice_classes {
         match dice {

@@ -3,6 +3,7 @@
 
 use super::classes::Classes;
 use super::layout::CaseFiles;
+use crate::finetune::store::{Store, Stored};
 use crate::preprocess::{Grid, Preprocessing};
 use crate::volume::{Volume, read_channels, read_volume};
 use crate::{Error, Result};
@@ -153,9 +154,18 @@ fn refusal(path: &Path, classes: &Classes, volume: &Volume, place: usize) -> Err
     Error::file(path, cause)
 }
 
-impl Case {
-    /// Bytes of memory it takes.
-    pub fn bytes(&self) -> usize {
+/// The cases of a data set in memory.
+pub type CaseStore = Store<Case>;
+
+impl CaseStore {
+    /// A store that holds at most `bound` bytes of cases, and always the one used last.
+    pub fn new(reader: CaseReader, files: Vec<CaseFiles>, bound: usize) -> Self {
+        Self::reading(files.len(), bound, move |pool, index| reader.read(pool, &files[index]))
+    }
+}
+
+impl Stored for Case {
+    fn bytes(&self) -> usize {
         4 * self.image.len() + self.labels.len() + self.centres.iter().map(|c| 4 * c.len()).sum::<usize>()
     }
 }

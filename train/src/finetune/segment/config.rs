@@ -2,8 +2,8 @@
 
 use super::sampler::PatchConfig;
 use crate::augment::AugmentationRecipe;
+use crate::finetune::settings::{Freeze, TargetConfig, read_config, target_config};
 use crate::preprocess::Preprocessing;
-use crate::training::config_file::{laid_over, one_line, read_table};
 use crate::training::{OptimizerConfig, ScheduleConfig};
 use crate::{Error, Precision, Result};
 use genesis_kernels::ops::loss::Loss;
@@ -105,29 +105,6 @@ impl FromStr for LossName {
     }
 }
 
-/// Which parameters stay as they were loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Freeze {
-    /// All layers are trained, as in the paper.
-    #[default]
-    None,
-    /// The encoder's parameters and running statistics stay.
-    Encoder,
-}
-
-impl FromStr for Freeze {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            "encoder" => Ok(Self::Encoder),
-            _ => Err("use none or encoder".into()),
-        }
-    }
-}
-
 /// How validation cases are predicted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +174,8 @@ pub struct SegmentationConfig {
     pub augmentation: AugmentationRecipe,
 }
 
+target_config!(SegmentationConfig);
+
 impl Default for SegmentationConfig {
     /// The paper's where it names a value: Adam with rate 1e-3 and early stopping on validation.
     fn default() -> Self {
@@ -256,16 +235,7 @@ impl SegmentationConfig {
     /// # Errors
     /// An unreadable file, an unknown key or a value of the wrong type, named.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let mut over = read_table(path)?;
-        // Preprocessing is one choice among several of different keys, not values to merge one by one.
-        let preprocessing = over.remove("preprocessing").map(toml::Value::try_into).transpose();
-        let preprocessing: Option<Preprocessing> =
-            preprocessing.map_err(|error: toml::de::Error| Error::file(path, one_line(&error)))?;
-        let mut config: Self = laid_over(path, &Self::default(), over)?;
-        if let Some(preprocessing) = preprocessing {
-            config.preprocessing = preprocessing;
-        }
-        Ok(config)
+        read_config(path)
     }
 
     /// The whole configuration as TOML.
@@ -279,25 +249,10 @@ impl SegmentationConfig {
     /// What must agree between a checkpoint and the run that goes on from it: all but the number of
     /// threads, what is recomputed, the length of the run and the places of files.
     pub fn identity(&self) -> Self {
-        let data = SegmentationData {
-            folder: PathBuf::new(),
-            splits: None,
-            splits_key: None,
-            cache_mib: 0,
-            ..self.data.clone()
-        };
-        Self {
-            epochs: 0,
-            steps: 0,
-            checkpoint_every: 0,
-            recompute: 1,
-            checkpoint_levels: Levels::WIDEST,
-            threads: 0,
-            loader_threads: 0,
-            weights: None,
-            data,
-            ..self.clone()
-        }
+        let mut identity = self.clone();
+        identity.set_settings(self.settings().identity());
+        identity.data.folder = PathBuf::new();
+        identity
     }
 
     /// Checks values that types cannot.
@@ -310,44 +265,19 @@ impl SegmentationConfig {
         if self.patch.size.iter().any(|&extent| extent == 0 || extent % DIVISOR != 0) {
             return usage(format!("a patch of {size} voxels: every extent must divide by {DIVISOR}"));
         }
-        if self.batch_size == 0 || self.patch.per_case == 0 || self.validation.every_epochs == 0 {
-            return usage("batch_size, patch.per_case and validation.every_epochs must be at least 1".into());
+        if self.patch.per_case == 0 {
+            return usage("patch.per_case must be at least 1".into());
         }
-        for (name, share) in [
-            ("patch.foreground_share", self.patch.foreground_share),
-            ("data.label_fraction", self.data.label_fraction),
-        ] {
-            if !(0.0..=1.0).contains(&share) {
-                return usage(format!("{name} = {share} is not in [0, 1]"));
-            }
-        }
-        if self.data.label_fraction == 0.0 {
-            return usage("a label fraction of 0 leaves nothing to train on".into());
-        }
-        if !(0.0..1.0).contains(&self.data.held_out) || !(0.0..1.0).contains(&self.validation.overlap) {
-            return usage("data.held_out and validation.overlap must be in [0, 1)".into());
-        }
-        if self.recompute > 2 {
-            return usage(format!("recompute = {} is not 0, 1 or 2", self.recompute));
-        }
-        let rate = self.optimizer.learning_rate;
-        if !(rate.is_finite() && rate > 0.0) {
-            return usage(format!("the learning rate must be positive, not {rate}"));
-        }
-        if !(self.encoder_lr_factor.is_finite() && self.encoder_lr_factor >= 0.0) {
-            return usage(format!("the encoder's factor {} must not be negative", self.encoder_lr_factor));
-        }
-        if !["sgd", "adam", "adamw"].contains(&self.optimizer.name.as_str()) {
-            return usage(format!("unknown optimizer '{}' (sgd, adam or adamw)", self.optimizer.name));
-        }
-        if !["step", "cosine", "poly", "constant"].contains(&self.schedule.name.as_str()) {
+        if !(0.0..=1.0).contains(&self.patch.foreground_share) {
             return usage(format!(
-                "unknown schedule '{}' (step, cosine, poly or constant)",
-                self.schedule.name
+                "patch.foreground_share = {} is not in [0, 1]",
+                self.patch.foreground_share
             ));
         }
-        self.augmentation.check()?;
-        self.preprocessing.check().map_err(|error| Error::Usage(error.to_string()))
+        if !(0.0..1.0).contains(&self.validation.overlap) {
+            return usage("validation.overlap must be in [0, 1)".into());
+        }
+        self.settings().check()
     }
 }
 

@@ -1,16 +1,12 @@
 //! From a folder to training and validation cases: found, shared out, read and checked.
 
-use super::case::CaseReader;
+use super::case::{CaseReader, CaseStore};
 use super::classes::Classes;
 use super::config::SegmentationConfig;
 use super::layout::{CaseFiles, Dataset};
 use crate::finetune::split::Split;
-use crate::finetune::store::CaseStore;
-use crate::progress::Progress;
 use crate::{Error, Result};
-use genesis_tensor::parallel::ThreadPool;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The cases of a run. Those that train come first in the store.
 pub struct SegmentationCases {
@@ -92,36 +88,14 @@ fn check_all(
     threads: usize,
     quiet: bool,
 ) -> Result<usize> {
-    let progress = Progress::new("reading cases", store.count() as u64, quiet);
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<Found>>>> = Mutex::new((0..store.count()).map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, store.count().max(1)) {
-            scope.spawn(|| {
-                let pool = ThreadPool::new(1);
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= store.count() {
-                        return;
-                    }
-                    let found = store.get(&pool, index).map(|case| Found {
-                        channels: case.channels,
-                        present: case.centres.iter().map(|centres| !centres.is_empty()).collect(),
-                    });
-                    results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(found);
-                    progress.advance(1);
-                }
-            });
-        }
-    });
-    progress.finish();
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let all = store.look_at_all("reading cases", threads, quiet, |case| Found {
+        channels: case.channels,
+        present: case.centres.iter().map(|centres| !centres.is_empty()).collect(),
+    })?;
     let mut channels = None;
     let mut present = vec![false; classes.foreground.len()];
     let names = split.train.iter().chain(&split.valid);
-    for ((index, result), name) in results.into_iter().enumerate().zip(names) {
-        // The first case in order that is bad is named, whichever thread found one first.
-        let found = result.ok_or_else(|| Error::Work(format!("case {name} was not read")))??;
+    for ((index, found), name) in all.into_iter().enumerate().zip(names) {
         let wanted = *channels.get_or_insert(found.channels);
         if found.channels != wanted {
             let first = &split.train[0];

@@ -20,22 +20,20 @@ mod sampler;
 mod session;
 #[cfg(test)]
 mod tests;
-mod trainer;
 mod validation;
 
 pub(crate) use case::label_classes;
-pub use case::{Case, CaseReader};
+pub use case::{Case, CaseReader, CaseStore};
 pub use classes::{Class, Classes};
-pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
+pub use config::{LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
 pub use data::SegmentationCases;
 pub(crate) use layout::case_name;
 pub use layout::{CaseFiles, Dataset, NamedLabel};
-pub use loader::{PatchBatch, PatchLoader, PatchOrder};
+pub use loader::{PatchLoader, PatchOrder};
 pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
 pub use prediction::predict_classes;
 pub use sampler::{PatchConfig, PatchPlan, PatchSample};
 pub use session::{SegmentationSummary, finetune_segmentation};
-pub use trainer::SegmentationTrainer;
 pub use validation::{CaseDice, DiceReport, dice, validate};
 
 /// Metadata key of a checkpoint's [`Classes`], as JSON: which values of label maps mean which class.

@@ -1,6 +1,7 @@
 //! Whole runs on a miniature task: bright balls and dim cubes in noise.
 
 use super::*;
+use crate::finetune::{Freeze, TargetConfig, starting_network};
 use crate::preprocess::Intensity;
 use crate::task::{TASK_KEY, TaskDescription};
 use crate::trace::TraceRequest;
@@ -84,7 +85,7 @@ fn a_small_network_learns_balls_and_cubes() {
     config.validation.every_epochs = 5;
     let summary = train(&config, &run).unwrap();
     assert!(summary.best_valid_dice > 0.7, "{summary:?}");
-    assert_eq!((summary.steps, summary.train_cases, summary.valid_cases), (160, 6, 2));
+    assert_eq!((summary.run.steps, summary.train_cases, summary.valid_cases), (160, 6, 2));
     for name in ["config.toml", "metrics.jsonl", "summary.json", "loss.png", "samples/epoch-0005.png"] {
         assert!(run.join(name).is_file(), "{name}");
     }
@@ -254,7 +255,7 @@ fn the_last_layer_stays_for_the_same_task_and_starts_anew_after_restoration() {
     for (task, kept) in [(None, false), (Some("{}"), true)] {
         state.metadata.extend(task.map(|task| (TASK_KEY.to_owned(), task.to_owned())));
         write_safetensors(&path, &state).unwrap();
-        let network = crate::finetune::network::starting_network(&config, 1, 1, false).unwrap();
+        let network = starting_network::<UNet3d>(&config.settings(), 1, 1, false).unwrap();
         assert_eq!(last(&network.state(Statistics::Running).unwrap()) == last(&state), kept, "{task:?}");
     }
 }
