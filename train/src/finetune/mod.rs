@@ -34,8 +34,8 @@ pub use case::{Case, CaseReader};
 pub use classes::{Class, Classes};
 pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
 pub use data::SegmentationCases;
-pub(crate) use layout::case_name;
 pub use layout::{CaseFiles, Dataset, NamedLabel};
+pub(crate) use layout::{case_name, is_brats_segmentation, sequence_file, sequence_of};
 pub use loader::{PatchBatch, PatchLoader, PatchOrder};
 pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
 pub use prediction::predict_classes;
@@ -45,6 +45,3 @@ pub use split::Split;
 pub use store::CaseStore;
 pub use trainer::SegmentationTrainer;
 pub use validation::{CaseDice, DiceReport, dice, validate};
-
-/// Metadata key of a checkpoint's [`Classes`], as JSON: which values of label maps mean which class.
-pub const LABELS_KEY: &str = "genesis.labels";

@@ -1,5 +1,6 @@
 //! A fine-tuning run for segmentation, from its configuration to `summary.json`.
 
+use super::PatchOrder;
 use super::config::SegmentationConfig;
 use super::data::SegmentationCases;
 use super::network::starting_network;
@@ -8,7 +9,6 @@ use super::sampler::PatchPlan;
 use super::split::Split;
 use super::trainer::SegmentationTrainer;
 use super::validation::{DiceReport, validate};
-use super::{LABELS_KEY, PatchOrder};
 use crate::inference::{SegmentSettings, SlidingWindow};
 use crate::report::metrics::Number;
 use crate::task::{Task, TaskDescription};
@@ -124,6 +124,8 @@ pub fn finetune_segmentation(
     let task = TaskDescription {
         task: Task::Segment,
         classes: cases.classes.names(),
+        values: cases.classes.values(),
+        inputs: cases.inputs.clone(),
         channels: cases.channels,
         patch: config.patch.size,
         preprocessing: config.preprocessing.clone(),
@@ -286,8 +288,6 @@ impl Session<'_> {
     fn save(&self, path: &Path) -> Result<()> {
         let mut state = self.trainer.network.state(self.config.validation.statistics)?;
         self.task.to_metadata(&mut state.metadata)?;
-        let labels = serde_json::to_string(&self.cases.classes).map_err(|e| Error::Work(e.to_string()))?;
-        state.metadata.insert(LABELS_KEY.into(), labels);
         let parameters = self.trainer.network.parameters();
         save_run(path, state, parameters, &self.trainer.updater, &self.identity, &self.progress)
     }
