@@ -49,14 +49,6 @@ pub trait TargetTask {
     /// Values JSON cannot hold (none in practice).
     fn describe(&self, network: &Self::Network) -> Result<TaskDescription>;
 
-    /// Further metadata of checkpoints.
-    ///
-    /// # Errors
-    /// As [`TargetTask::describe`].
-    fn metadata(&self) -> Result<BTreeMap<String, String>> {
-        Ok(BTreeMap::new())
-    }
-
     /// Validates; `picture`: with something to look at.
     ///
     /// # Errors
@@ -318,7 +310,6 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
         let core = &self.trainer.trainer;
         let mut state = core.network.state(self.run.settings.statistics)?;
         self.about.to_metadata(&mut state.metadata)?;
-        state.metadata.extend(self.task.metadata()?);
         save_run(path, state, core.network.parameters(), &core.updater, self.identity, &self.progress)
     }
 

@@ -11,7 +11,10 @@ mod segment;
 mod windows;
 
 pub use components::{Connectivity, keep_largest_component};
-pub use predict::{Labelled, Prediction, PredictionSettings, Segmenter, class_path, split_extension};
+pub use predict::{
+    Labelled, Prediction, PredictionFiles, PredictionSettings, ScanFiles, Segmenter, class_path,
+    split_extension,
+};
 pub use restore::{restore_cubes, restore_volume};
 pub use segment::{SegmentSettings, decide, segment_volume};
 pub use windows::SlidingWindow;

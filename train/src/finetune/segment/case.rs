@@ -5,6 +5,7 @@ use super::classes::Classes;
 use super::layout::CaseFiles;
 use crate::finetune::store::{Store, Stored};
 use crate::preprocess::{Grid, Preprocessing};
+use crate::task::take_channels;
 use crate::volume::{Volume, read_channels, read_volume};
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
@@ -95,24 +96,13 @@ impl CaseReader {
             volumes.extend(read_channels(path)?);
         }
         if !self.channels.is_empty() {
-            volumes = self.chosen(volumes).map_err(|cause| Error::file(files.image(), cause))?;
+            volumes =
+                take_channels(volumes, &self.channels).map_err(|cause| Error::file(files.image(), cause))?;
         }
         if volumes.is_empty() {
             return Err(Error::file(files.image(), "holds no volume"));
         }
         Ok(volumes)
-    }
-
-    fn chosen(&self, volumes: Vec<Volume>) -> Result<Vec<Volume>, String> {
-        let count = volumes.len();
-        let mut all: Vec<Option<Volume>> = volumes.into_iter().map(Some).collect();
-        let take = |&channel: &usize| {
-            let volume = all.get_mut(channel).and_then(Option::take);
-            volume.ok_or_else(|| {
-                format!("channel {channel} is wanted, but there are {count} (0 to {})", count - 1)
-            })
-        };
-        self.channels.iter().map(take).collect()
     }
 }
 

@@ -5,6 +5,8 @@ use super::classes::Classes;
 use super::config::SegmentationConfig;
 use super::layout::{CaseFiles, Dataset};
 use crate::finetune::split::Split;
+use crate::task::{InputChannel, Inputs};
+use crate::volume::channel_count;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -16,8 +18,10 @@ pub struct SegmentationCases {
     pub split: Split,
     /// What is told apart.
     pub classes: Classes,
-    /// Channels of every scan.
+    /// Channels of every input.
     pub channels: usize,
+    /// Which channels of a scan these are; `None` where a scan has only one.
+    pub inputs: Option<Inputs>,
 }
 
 impl SegmentationCases {
@@ -56,11 +60,12 @@ impl SegmentationCases {
         let reader = CaseReader {
             classes: classes.clone(),
             preprocessing: config.preprocessing.clone(),
-            channels: chosen,
+            channels: chosen.clone(),
         };
         let store = Arc::new(CaseStore::new(reader, used, data.cache_mib.saturating_mul(1 << 20)));
         let channels = check_all(&store, &split, &classes, threads, quiet)?;
-        Ok(Self { store, split, classes, channels })
+        let inputs = inputs(&dataset, chosen, channels)?;
+        Ok(Self { store, split, classes, channels, inputs })
     }
 
     /// Number of training cases.
@@ -72,6 +77,21 @@ impl SegmentationCases {
     pub fn valid(&self) -> std::ops::Range<usize> {
         self.train()..self.store.count()
     }
+}
+
+/// Which channels of the data set's scans make the input.
+fn inputs(dataset: &Dataset, chosen: Vec<usize>, channels: usize) -> Result<Option<Inputs>> {
+    let files = dataset.cases.first().map_or(&[][..], |case| &case.images);
+    let mut of = 0;
+    for file in files {
+        of += channel_count(file)?;
+    }
+    if of == 1 {
+        return Ok(None);
+    }
+    let numbers = if chosen.is_empty() { (0..channels).collect() } else { chosen };
+    let input = |number| InputChannel { number, name: dataset.channels.get(number).cloned() };
+    Ok(Some(Inputs { of, channels: numbers.into_iter().map(input).collect() }))
 }
 
 /// What a first look at a case tells.

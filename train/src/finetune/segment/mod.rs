@@ -27,14 +27,11 @@ pub use case::{Case, CaseReader, CaseStore};
 pub use classes::{Class, Classes};
 pub use config::{LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
 pub use data::SegmentationCases;
-pub(crate) use layout::case_name;
 pub use layout::{CaseFiles, Dataset, NamedLabel};
+pub(crate) use layout::{case_name, is_brats_segmentation, sequence_file, sequence_of};
 pub use loader::{PatchLoader, PatchOrder};
 pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
 pub use prediction::predict_classes;
 pub use sampler::{PatchConfig, PatchPlan, PatchSample};
 pub use session::{SegmentationSummary, finetune_segmentation};
 pub use validation::{CaseDice, DiceReport, dice, validate};
-
-/// Metadata key of a checkpoint's [`Classes`], as JSON: which values of label maps mean which class.
-pub const LABELS_KEY: &str = "genesis.labels";

@@ -1,12 +1,12 @@
 //! A fine-tuning run for segmentation, from its configuration to `summary.json`.
 
-use super::LABELS_KEY;
 use super::PatchOrder;
 use super::config::SegmentationConfig;
 use super::data::SegmentationCases;
 use super::pictures::{SegmentationSample, segmentation_montage};
 use super::sampler::PatchPlan;
 use super::validation::{DiceReport, validate};
+use crate::Result;
 use crate::finetune::TargetConfig;
 use crate::finetune::split::Split;
 use crate::finetune::target_loop::{Description, Finished, RunOutcome, TargetRun, TargetTask, Validation};
@@ -16,7 +16,6 @@ use crate::report::metrics::Number;
 use crate::task::{Task, TaskDescription};
 use crate::training::Execution;
 use crate::training::prefetch::Prefetch;
-use crate::{Error, Result};
 use genesis_model::UNet3d;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -157,16 +156,13 @@ impl TargetTask for Segmentation<'_> {
         Ok(TaskDescription {
             task: Task::Segment,
             classes: self.cases.classes.names(),
+            values: self.cases.classes.values(),
+            inputs: self.cases.inputs.clone(),
             channels: self.cases.channels,
             patch: self.config.patch.size,
             preprocessing: self.config.preprocessing.clone(),
             network: network.config(),
         })
-    }
-
-    fn metadata(&self) -> Result<BTreeMap<String, String>> {
-        let labels = serde_json::to_string(&self.cases.classes).map_err(|e| Error::Work(e.to_string()))?;
-        Ok(BTreeMap::from([(LABELS_KEY.to_string(), labels)]))
     }
 
     /// The Dice of the validation cases, and a picture of the first.

@@ -94,7 +94,7 @@ fn a_small_network_learns_balls_and_cubes() {
     assert_eq!(task.classes, ["background", "label 1", "label 2"]);
     assert_eq!((task.channels, task.patch, task.network.classes), (1, [16, 16, 16], 3));
     assert_eq!(task.preprocessing, config.preprocessing);
-    assert!(best.state.metadata.contains_key(LABELS_KEY));
+    assert_eq!((task.values, task.inputs), (vec![vec![0], vec![1], vec![2]], None));
     // What the run wrote reruns it.
     assert_eq!(SegmentationConfig::from_file(&run.join("config.toml")).unwrap(), config);
 }
