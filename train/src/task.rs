@@ -104,7 +104,7 @@ impl TaskDescription {
         if !(2..=256).contains(&classes) {
             return Err(Error::Work(format!("{classes} classes: 2 to 256 are possible")));
         }
-        if self.task == Task::Segment && outputs != classes && !(outputs == 1 && classes == 2) {
+        if outputs != classes && !(outputs == 1 && classes == 2) {
             return Err(Error::Work(format!(
                 "{outputs} outputs of the network do not fit {classes} classes"
             )));

@@ -7,12 +7,13 @@
 //!              network (weights) ─ validation ────┘
 //! ```
 //!
-//! [`segment`] holds what only one task needs: its data, its loss, its validation. All
+//! [`segment`] and [`classify`] hold what only one task needs: its data, its loss, its validation. All
 //! else is shared, the training loop first of all.
 //!
 //! The whole network is trained, its last layer drawn anew when the number of classes differs (Zhou et
 //! al., *Models Genesis*, Medical Image Analysis 67 (2021) 101840).
 
+pub mod classify;
 mod network;
 mod passes;
 pub mod segment;
@@ -23,6 +24,7 @@ mod target_loop;
 mod target_trainer;
 
 pub use network::{TargetNetwork, starting_network};
+pub use classify::*;
 pub use segment::*;
 pub use settings::{Freeze, TargetConfig, TargetSettings};
 pub use split::Split;

@@ -96,6 +96,18 @@ impl<I: Stored> Store<I> {
         }
     }
 
+    /// Holds sample `index`, which was read otherwise, if there is room.
+    pub fn offer(&self, index: usize, item: I) {
+        let mut slot = lock(&self.slots[index]);
+        let mut usage = lock(&self.usage);
+        let bytes = item.bytes();
+        if slot.is_none() && bytes <= self.bound.saturating_sub(usage.bytes) {
+            *slot = Some(Arc::new(item));
+            usage.bytes += bytes;
+            usage.held.push_back((index, bytes));
+        }
+    }
+
     /// Reads every sample once, several at a time, and returns what `look` sees of each.
     ///
     /// # Errors
@@ -108,36 +120,50 @@ impl<I: Stored> Store<I> {
         look: impl Fn(&I) -> T + Sync,
     ) -> Result<Vec<T>> {
         let progress = Progress::new(title, self.count() as u64, quiet);
-        let next = AtomicUsize::new(0);
-        let results: Mutex<Vec<Option<Result<T>>>> = Mutex::new((0..self.count()).map(|_| None).collect());
-        std::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, self.count().max(1)) {
-                scope.spawn(|| {
-                    let pool = ThreadPool::new(1);
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        if index >= self.count() {
-                            return;
-                        }
-                        let found = self.get(&pool, index).map(|item| look(&item));
-                        lock(&results)[index] = Some(found);
-                        progress.advance(1);
-                    }
-                });
-            }
-        });
-        progress.finish();
-        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let read = |result: Option<Result<T>>| {
-            result.unwrap_or_else(|| Err(Error::Work("a sample was not read".into())))
-        };
-        results.into_iter().map(read).collect()
+        in_parallel(self.count(), threads, &progress, |pool, index| {
+            self.get(pool, index).map(|item| look(&item))
+        })
     }
 
     /// Bytes held now.
     pub fn bytes(&self) -> usize {
         lock(&self.usage).bytes
     }
+}
+
+/// Does `count` things, several at a time, each with a pool of one thread.
+///
+/// # Errors
+/// The first in order that went wrong, whichever thread found one first.
+pub fn in_parallel<T: Send>(
+    count: usize,
+    threads: usize,
+    progress: &Progress,
+    work: impl Fn(&ThreadPool, usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<T>>>> = Mutex::new((0..count).map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, count.max(1)) {
+            scope.spawn(|| {
+                let pool = ThreadPool::new(1);
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    let done = work(&pool, index);
+                    lock(&results)[index] = Some(done);
+                    progress.advance(1);
+                }
+            });
+        }
+    });
+    progress.finish();
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let read =
+        |result: Option<Result<T>>| result.unwrap_or_else(|| Err(Error::Work("a sample was not read".into())));
+    results.into_iter().map(read).collect()
 }
 
 #[cfg(test)]

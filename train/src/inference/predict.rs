@@ -113,7 +113,10 @@ impl Segmenter {
     pub fn from_state(path: &Path, state: &StateDict) -> Result<Self> {
         let fail = |error: &dyn ToString| Error::file(path, error.to_string());
         let task = TaskDescription::from_metadata(&state.metadata).map_err(|error| fail(&error))?;
-        let task = task.filter(|task| task.task == Task::Segment).ok_or_else(|| {
+        if task.as_ref().is_some_and(|task| task.task == Task::Classify) {
+            return Err(fail(&"holds a classifier, a segmentation is needed"));
+        }
+        let task = task.ok_or_else(|| {
             fail(&format!(
                 "holds no segmentation ({TASK_KEY} in its metadata says none): fine-tune it first with \
                  genesis finetune segment"

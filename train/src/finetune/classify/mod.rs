@@ -15,6 +15,7 @@ mod data;
 mod loader;
 mod loss;
 mod pictures;
+mod rows;
 mod sampler;
 mod session;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod validation;
 pub use config::{ClassificationConfig, ClassificationData, ClassificationValidation, ClassLoss, Sampler};
 pub use data::{ClassifiedCubes, Cube};
 pub use loss::ClassWeights;
+pub use rows::Rows;
 pub use sampler::{CubePlan, CubeSample};
 pub use session::{ClassificationSummary, finetune_classification};
 pub use validation::{ClassificationReport, area_under_curve};

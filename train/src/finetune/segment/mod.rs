@@ -29,6 +29,7 @@ pub use config::{LossName, SegmentationConfig, SegmentationData, SegmentationVal
 pub use data::SegmentationCases;
 pub use layout::{CaseFiles, Dataset, NamedLabel};
 pub(crate) use layout::{case_name, is_brats_segmentation, sequence_file, sequence_of};
+pub(in crate::finetune) use loader::interleave;
 pub use loader::{PatchLoader, PatchOrder};
 pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
 pub use prediction::predict_classes;
