@@ -1,5 +1,6 @@
 //! Everything that decides a fine-tuning run for segmentation, as written to `config.toml`.
 
+use super::class_weights::ClassWeights;
 use super::sampler::PatchConfig;
 use crate::augment::AugmentationRecipe;
 use crate::preprocess::Preprocessing;
@@ -165,6 +166,9 @@ pub struct SegmentationConfig {
     pub encoder_lr_factor: f64,
     /// What is minimised.
     pub loss: LossName,
+    /// How much each class counts in it.
+    #[serde(default)]
+    pub class_weights: ClassWeights,
     /// Channels of the first convolution; 0: the weights', or 32.
     pub width: usize,
     /// The activation; weights bring their own.
@@ -211,6 +215,7 @@ impl Default for SegmentationConfig {
             freeze: Freeze::None,
             encoder_lr_factor: 1.0,
             loss: LossName::DiceCe,
+            class_weights: ClassWeights::None,
             width: 0,
             activation: Nonlinearity::Relu,
             checkpoint_every: 0,
@@ -362,6 +367,7 @@ mod tests {
         config.preprocessing.intensity = Intensity::ZScore { nonzero_only: true };
         config.preprocessing.spacing = Some([1.0, 1.0, 2.5]);
         config.data.labels = vec!["1+2=whole".into()];
+        config.class_weights = ClassWeights::Given(vec![0.25, 1.0]);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), config.to_toml().unwrap()).unwrap();
         assert_eq!(SegmentationConfig::from_file(file.path()).unwrap(), config);

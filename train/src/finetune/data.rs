@@ -22,6 +22,8 @@ pub struct SegmentationCases {
     pub split: Split,
     /// What is told apart.
     pub classes: Classes,
+    /// Voxels of every class in the training cases, background first.
+    pub voxels: Vec<u64>,
     /// Channels of every input.
     pub channels: usize,
     /// Which channels of a scan these are; `None` where a scan has only one.
@@ -67,9 +69,9 @@ impl SegmentationCases {
             channels: chosen.clone(),
         };
         let store = Arc::new(CaseStore::new(reader, used, data.cache_mib.saturating_mul(1 << 20)));
-        let channels = check_all(&store, &split, &classes, threads, quiet)?;
+        let (channels, voxels) = check_all(&store, &split, &classes, threads, quiet)?;
         let inputs = inputs(&dataset, chosen, channels)?;
-        Ok(Self { store, split, classes, channels, inputs })
+        Ok(Self { store, split, classes, voxels, channels, inputs })
     }
 
     /// Number of training cases.
@@ -101,17 +103,18 @@ fn inputs(dataset: &Dataset, chosen: Vec<usize>, channels: usize) -> Result<Opti
 /// What a first look at a case tells.
 struct Found {
     channels: usize,
-    present: Vec<bool>,
+    voxels: Vec<u64>,
 }
 
-/// Reads every case once, several at a time; returns the number of channels.
+/// Reads every case once, several at a time; returns the number of channels, and the voxels of every class in the
+/// training cases.
 fn check_all(
     store: &CaseStore,
     split: &Split,
     classes: &Classes,
     threads: usize,
     quiet: bool,
-) -> Result<usize> {
+) -> Result<(usize, Vec<u64>)> {
     let progress = Progress::new("reading cases", store.count() as u64, quiet);
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<Found>>>> = Mutex::new((0..store.count()).map(|_| None).collect());
@@ -126,7 +129,7 @@ fn check_all(
                     }
                     let found = store.get(&pool, index).map(|case| Found {
                         channels: case.channels,
-                        present: case.centres.iter().map(|centres| !centres.is_empty()).collect(),
+                        voxels: count(&case.labels, classes.count()),
                     });
                     results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(found);
                     progress.advance(1);
@@ -137,7 +140,7 @@ fn check_all(
     progress.finish();
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut channels = None;
-    let mut present = vec![false; classes.foreground.len()];
+    let mut voxels = vec![0; classes.count()];
     let names = split.train.iter().chain(&split.valid);
     for ((index, result), name) in results.into_iter().enumerate().zip(names) {
         // The first case in order that is bad is named, whichever thread found one first.
@@ -151,14 +154,14 @@ fn check_all(
             )));
         }
         if index < split.train.len() {
-            present.iter_mut().zip(&found.present).for_each(|(all, here)| *all |= here);
+            voxels.iter_mut().zip(&found.voxels).for_each(|(all, here)| *all += here);
         }
     }
     let missing: Vec<&str> = classes
         .foreground
         .iter()
-        .zip(&present)
-        .filter(|(_, present)| !**present)
+        .zip(&voxels[1..])
+        .filter(|(_, voxels)| **voxels == 0)
         .map(|(class, _)| class.name.as_str())
         .collect();
     if missing.len() == classes.foreground.len() {
@@ -167,5 +170,12 @@ fn check_all(
     if !missing.is_empty() {
         tracing::warn!("no training case holds any voxel of {}", missing.join(", "));
     }
-    Ok(channels.unwrap_or(1))
+    Ok((channels.unwrap_or(1), voxels))
+}
+
+/// Voxels of every class.
+fn count(labels: &[u8], classes: usize) -> Vec<u64> {
+    let mut counts = [0; 256];
+    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    counts[..classes].to_vec()
 }

@@ -12,6 +12,7 @@
 //! nnU-Net (Isensee et al., Nature Methods 18, 2021).
 
 mod case;
+mod class_weights;
 mod classes;
 mod config;
 mod data;
@@ -31,6 +32,7 @@ mod validation;
 
 pub(crate) use case::label_classes;
 pub use case::{Case, CaseReader};
+pub use class_weights::{ClassWeights, weighted_loss};
 pub use classes::{Class, Classes};
 pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
 pub use data::SegmentationCases;

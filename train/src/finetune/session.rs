@@ -105,7 +105,13 @@ pub fn finetune_segmentation(
     };
     let going_on = execution.resume && run.last().exists();
     let network = starting_network(config, cases.channels, cases.classes.outputs(), going_on)?;
-    let mut trainer = SegmentationTrainer::new(cx, network, config, plan.steps_per_epoch())?;
+    let weights = config.class_weights.resolve(&cases.classes.names(), &cases.voxels)?;
+    if let Some(weights) = &weights {
+        let weight = |(name, weight): (String, &f32)| format!("{name} {weight:.4}");
+        let all: Vec<String> = cases.classes.names().into_iter().zip(weights).map(weight).collect();
+        tracing::info!("weights of the classes: {}", all.join(", "));
+    }
+    let mut trainer = SegmentationTrainer::new(cx, network, config, weights, plan.steps_per_epoch())?;
     trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let identity = Identity { config: config.identity(), cases: cases.split.clone() };
     let mut progress = Progress::default();

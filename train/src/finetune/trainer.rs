@@ -1,5 +1,6 @@
 //! One network being trained to segment: the step.
 
+use super::class_weights::weighted_loss;
 use super::config::SegmentationConfig;
 use super::loader::PatchBatch;
 use crate::trace::Trace;
@@ -24,22 +25,26 @@ pub struct SegmentationTrainer {
     pub trace: Trace,
     precision: Precision,
     loss: Loss,
+    /// The weights of the classes, `[K]`, for losses that take them as an input.
+    weights: Option<Tensor>,
     recompute: bool,
 }
 
 impl SegmentationTrainer {
-    /// A trainer at step 0.
+    /// A trainer at step 0. `weights` says how much each class counts, the background's first.
     ///
     /// # Errors
-    /// A loss that does not fit the network's outputs; memory.
+    /// A loss that does not fit the network's outputs or takes no weights; memory.
     pub fn new(
         cx: Context,
         mut network: UNet3d,
         config: &SegmentationConfig,
+        weights: Option<Vec<f32>>,
         steps_per_epoch: u64,
     ) -> Result<Self> {
         network.set_checkpoints(if config.recompute == 2 { config.checkpoint_levels } else { Levels::NONE });
-        let loss = config.loss.on_logits(network.config().classes)?;
+        let (loss, weights) = weighted_loss(config.loss, network.config().classes, weights)?;
+        let weights = weights.map(|weights| Tensor::from_slice([weights.len()], &weights)).transpose()?;
         let schedule = schedule(&config.schedule, config.epochs, config.steps, steps_per_epoch);
         let updater = Updater::new(network.parameters(), &config.optimizer, schedule)?;
         Ok(Self {
@@ -49,6 +54,7 @@ impl SegmentationTrainer {
             trace: Trace::default(),
             precision: config.precision,
             loss,
+            weights,
             recompute: config.recompute > 0,
         })
     }
@@ -71,7 +77,9 @@ impl SegmentationTrainer {
         // One output is compared with the classes themselves, 0 and 1; several with the number of the right one.
         let target = if shape.channels() == 1 { batch.labels.reshape(shape)? } else { batch.labels };
         let target = Var::constant(target);
-        let loss = tape.apply(cx, self.loss, &[&logits, &target])?;
+        let weights = self.weights.clone().map(Var::constant);
+        let inputs: Vec<&Var> = [&logits, &target].into_iter().chain(&weights).collect();
+        let loss = tape.apply(cx, self.loss, &inputs)?;
         drop((logits, target));
         let value = loss.tensor().as_slice()[0];
         if !value.is_finite() {
