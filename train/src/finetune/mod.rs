@@ -13,6 +13,7 @@
 //! The whole network is trained, its last layer drawn anew when the number of classes differs (Zhou et
 //! al., *Models Genesis*, Medical Image Analysis 67 (2021) 101840).
 
+mod class_weights;
 pub mod classify;
 mod network;
 mod passes;
@@ -23,8 +24,9 @@ mod store;
 mod target_loop;
 mod target_trainer;
 
-pub use network::{TargetNetwork, starting_network};
+pub use class_weights::ClassWeights;
 pub use classify::*;
+pub use network::{TargetNetwork, starting_network};
 pub use segment::*;
 pub use settings::{Freeze, TargetConfig, TargetSettings};
 pub use split::Split;

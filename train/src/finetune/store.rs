@@ -161,8 +161,9 @@ pub fn in_parallel<T: Send>(
     });
     progress.finish();
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let read =
-        |result: Option<Result<T>>| result.unwrap_or_else(|| Err(Error::Work("a sample was not read".into())));
+    let read = |result: Option<Result<T>>| {
+        result.unwrap_or_else(|| Err(Error::Work("a sample was not read".into())))
+    };
     results.into_iter().map(read).collect()
 }
 

@@ -146,7 +146,9 @@ pub fn classify_cubes(
         if sums.is_empty() {
             sums = all.collect();
         } else {
-            sums.iter_mut().zip(all).for_each(|(sum, new)| sum.iter_mut().zip(new).for_each(|(s, p)| *s += p));
+            sums.iter_mut()
+                .zip(all)
+                .for_each(|(sum, new)| sum.iter_mut().zip(new).for_each(|(s, p)| *s += p));
         }
     }
     sums.iter_mut().flatten().for_each(|sum| *sum /= f64::from(images));
@@ -239,7 +241,9 @@ mod tests {
     #[test]
     fn probabilities_sum_to_one_and_decide() {
         let two = class_probabilities(&[1.5]);
-        assert!((two[1] - 1.0 / (1.0 + (-1.5f64).exp())).abs() < 1e-12 && (two[0] + two[1] - 1.0).abs() < 1e-12);
+        assert!(
+            (two[1] - 1.0 / (1.0 + (-1.5f64).exp())).abs() < 1e-12 && (two[0] + two[1] - 1.0).abs() < 1e-12
+        );
         let three = class_probabilities(&[800.0, 801.0, -1e4]);
         assert!((three[1] - 1.0 / (1.0 + (-1f64).exp())).abs() < 1e-9 && three[2] == 0.0);
         assert_eq!([predicted_class(&two), predicted_class(&three)], [1, 1]);
@@ -257,13 +261,17 @@ mod tests {
         let mirrored: Vec<f32> = cube.chunks_exact(8).flat_map(|row| row.iter().rev().copied()).collect();
         let mut run = |cube: &[f32], flips| {
             let settings = ClassifySettings { batch_size: 1, flips, precision: Precision::F32 };
-            classify_cubes(&cx, &mut network, cube, extents, Statistics::Running, &settings).unwrap()[0].clone()
+            classify_cubes(&cx, &mut network, cube, extents, Statistics::Running, &settings).unwrap()[0]
+                .clone()
         };
         let far = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         let (one, other) = (run(&cube, false), run(&mirrored, false));
         assert!(far(&one, &other) > 1e-7, "{one:?} {other:?}");
         let (one, other) = (run(&cube, true), run(&mirrored, true));
-        assert!(far(&one, &other) < 1e-7 && (one.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{one:?} {other:?}");
+        assert!(
+            far(&one, &other) < 1e-7 && (one.iter().sum::<f64>() - 1.0).abs() < 1e-9,
+            "{one:?} {other:?}"
+        );
         let settings = ClassifySettings { batch_size: 1, flips: false, precision: Precision::F32 };
         let short = classify_cubes(&cx, &mut network, &cube[1..], extents, Statistics::Running, &settings);
         assert!(short.is_err());

@@ -12,8 +12,8 @@ mod segment;
 mod windows;
 
 pub use classify::{
-    Classifier, ClassifySettings, class_logits, class_probabilities, classify_cubes, classify_table, predicted_class,
-    shape_of,
+    Classifier, ClassifySettings, class_logits, class_probabilities, classify_cubes, classify_table,
+    predicted_class, shape_of,
 };
 pub use components::{Connectivity, keep_largest_component};
 pub use predict::{

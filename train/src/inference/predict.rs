@@ -313,15 +313,16 @@ impl Spill {
 impl Spilled {
     /// One output's probabilities `[X, Y, Z]`.
     fn class(&mut self, output: usize, planes: usize) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
+        let mut values: Vec<f32> = zeros(planes * self.area)?;
         let mut bytes = vec![0u8; 4 * self.area];
-        for x in 0..planes {
+        for (x, plane) in values.chunks_exact_mut(self.area).enumerate() {
             let offset = 4 * (x * self.outputs + output) as u64 * self.area as u64;
             self.file
                 .seek(SeekFrom::Start(offset))
                 .and_then(|_| self.file.read_exact(&mut bytes))
                 .map_err(Error::io("read", &self.path.0))?;
-            values.extend(bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)));
+            let words = bytes.as_chunks::<4>().0;
+            plane.iter_mut().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
         }
         Ok(values)
     }

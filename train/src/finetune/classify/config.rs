@@ -1,7 +1,7 @@
 //! Everything that decides a fine-tuning run for classification, as written to `config.toml`.
 
-use super::loss::ClassWeights;
 use crate::augment::AugmentationRecipe;
+use crate::finetune::class_weights::ClassWeights;
 use crate::finetune::settings::{Freeze, TargetConfig, read_config, target_config};
 use crate::preprocess::Preprocessing;
 use crate::training::{OptimizerConfig, ScheduleConfig};

@@ -130,7 +130,7 @@ impl ClassifiedCubes {
     }
 
     /// Training cubes of every class.
-    pub fn train_counts(&self) -> Vec<usize> {
+    pub fn train_counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.table.classes.len()];
         self.train_labels().iter().for_each(|&label| counts[label] += 1);
         counts

@@ -22,9 +22,8 @@ mod session;
 mod tests;
 mod validation;
 
-pub use config::{ClassificationConfig, ClassificationData, ClassificationValidation, ClassLoss, Sampler};
+pub use config::{ClassLoss, ClassificationConfig, ClassificationData, ClassificationValidation, Sampler};
 pub use data::{ClassifiedCubes, Cube};
-pub use loss::ClassWeights;
 pub use rows::Rows;
 pub use sampler::{CubePlan, CubeSample};
 pub use session::{ClassificationSummary, finetune_classification};

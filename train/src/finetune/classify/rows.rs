@@ -113,7 +113,8 @@ impl Rows {
     }
 
     fn warn_of_shared_groups(&self, table: &CandidateTable) {
-        let groups = |rows: &[usize]| -> BTreeSet<String> { rows.iter().map(|&row| group(table, row)).collect() };
+        let groups =
+            |rows: &[usize]| -> BTreeSet<String> { rows.iter().map(|&row| group(table, row)).collect() };
         let (train, valid) = (groups(&self.train), groups(&self.valid));
         let shared: Vec<&String> = train.intersection(&valid).collect();
         if let [first, ..] = shared[..] {
@@ -217,7 +218,8 @@ mod tests {
         };
         let (all, half, tenth, least) = (kept(1.0), kept(0.5), kept(0.1), kept(1e-6));
         assert!(all.valid == half.valid && half.valid == least.valid);
-        let positive = |rows: &Rows| rows.train.iter().filter(|row| table.rows[**row].label == Some(1)).count();
+        let positive =
+            |rows: &Rows| rows.train.iter().filter(|row| table.rows[**row].label == Some(1)).count();
         assert_eq!([&all, &half, &tenth, &least].map(positive), [8, 4, 1, 1]);
         assert_eq!([&half, &tenth, &least].map(|rows| rows.train.len()), [48, 10, 2]);
         assert!(tenth.train.iter().all(|row| half.train.contains(row)));

@@ -3,15 +3,14 @@
 use super::config::ClassificationConfig;
 use super::data::ClassifiedCubes;
 use super::loader::CubeOrder;
-use super::loss::class_loss;
+use super::loss::on_logits;
 use super::pictures::classification_montage;
 use super::sampler::CubePlan;
 use super::validation::{ClassificationReport, validate};
 use crate::Result;
+use crate::finetune::class_weights::{described, weighted_loss};
 use crate::finetune::settings::TargetConfig;
-use crate::finetune::target_loop::{
-    Description, Finished, RunOutcome, TargetRun, TargetTask, Validation,
-};
+use crate::finetune::target_loop::{Description, Finished, RunOutcome, TargetRun, TargetTask, Validation};
 use crate::finetune::target_trainer::{TargetBatch, TargetTrainer};
 use crate::inference::shape_of;
 use crate::report::metrics::Number;
@@ -53,7 +52,7 @@ pub struct ClassificationSummary {
     /// The accuracy at the end.
     pub last_valid_accuracy: f64,
     /// The classes by name, with the numbers of their training cubes.
-    pub classes: BTreeMap<String, usize>,
+    pub classes: BTreeMap<String, u64>,
     /// Training cubes.
     pub train_cubes: usize,
     /// Validation cubes.
@@ -73,7 +72,12 @@ pub fn finetune_classification(
     config.check()?;
     let run = TargetRun::open(config.settings(), out, execution)?;
     let cubes = ClassifiedCubes::open(config, run.threads(), run.is_quiet())?;
-    let loss = class_loss(config.loss, &config.class_weights, &cubes.train_counts())?;
+    let names = &cubes.table.classes;
+    let weights = config.class_weights.resolve(names, &cubes.train_counts())?;
+    if let Some(weights) = &weights {
+        tracing::info!("weights of the classes: {}", described(names, weights));
+    }
+    let loss = weighted_loss(on_logits(config.loss, names.len()), weights, &config.loss)?;
     let plan = CubePlan::new(config.seed, config.batch_size, cubes.train_labels(), config.sampler);
     let classes = cubes.table.classes.len();
     let outputs = if classes == 2 { 1 } else { classes };

@@ -2,7 +2,9 @@
 
 use super::sampler::PatchConfig;
 use crate::augment::AugmentationRecipe;
+use crate::finetune::class_weights::{ClassWeights, weighted_loss};
 use crate::finetune::settings::{Freeze, TargetConfig, read_config, target_config};
+use crate::finetune::target_trainer::TargetLoss;
 use crate::preprocess::Preprocessing;
 use crate::training::{OptimizerConfig, ScheduleConfig};
 use crate::{Error, Precision, Result};
@@ -89,6 +91,14 @@ impl LossName {
     }
 }
 
+/// The loss on the logits of a network with so many outputs, weighted by class if wanted.
+///
+/// # Errors
+/// Those of [`LossName::on_logits`] and [`weighted_loss`].
+pub fn weighted(name: LossName, outputs: usize, weights: Option<Vec<f32>>) -> Result<TargetLoss> {
+    weighted_loss(name.on_logits(outputs)?, weights, &name)
+}
+
 impl fmt::Display for LossName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Self::ALL.iter().find(|(loss, _)| loss == self).map_or("", |(_, name)| name);
@@ -142,6 +152,9 @@ pub struct SegmentationConfig {
     pub encoder_lr_factor: f64,
     /// What is minimised.
     pub loss: LossName,
+    /// How much each class counts in it.
+    #[serde(default)]
+    pub class_weights: ClassWeights,
     /// Channels of the first convolution; 0: the weights', or 32.
     pub width: usize,
     /// The activation; weights bring their own.
@@ -190,6 +203,7 @@ impl Default for SegmentationConfig {
             freeze: Freeze::None,
             encoder_lr_factor: 1.0,
             loss: LossName::DiceCe,
+            class_weights: ClassWeights::None,
             width: 0,
             activation: Nonlinearity::Relu,
             checkpoint_every: 0,
@@ -292,6 +306,7 @@ mod tests {
         config.preprocessing.intensity = Intensity::ZScore { nonzero_only: true };
         config.preprocessing.spacing = Some([1.0, 1.0, 2.5]);
         config.data.labels = vec!["1+2=whole".into()];
+        config.class_weights = ClassWeights::Given(vec![0.25, 1.0]);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), config.to_toml().unwrap()).unwrap();
         assert_eq!(SegmentationConfig::from_file(file.path()).unwrap(), config);

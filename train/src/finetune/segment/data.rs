@@ -18,6 +18,8 @@ pub struct SegmentationCases {
     pub split: Split,
     /// What is told apart.
     pub classes: Classes,
+    /// Voxels of every class in the training cases, background first.
+    pub voxels: Vec<u64>,
     /// Channels of every input.
     pub channels: usize,
     /// Which channels of a scan these are; `None` where a scan has only one.
@@ -63,9 +65,9 @@ impl SegmentationCases {
             channels: chosen.clone(),
         };
         let store = Arc::new(CaseStore::new(reader, used, data.cache_mib.saturating_mul(1 << 20)));
-        let channels = check_all(&store, &split, &classes, threads, quiet)?;
+        let (channels, voxels) = check_all(&store, &split, &classes, threads, quiet)?;
         let inputs = inputs(&dataset, chosen, channels)?;
-        Ok(Self { store, split, classes, channels, inputs })
+        Ok(Self { store, split, classes, voxels, channels, inputs })
     }
 
     /// Number of training cases.
@@ -97,23 +99,24 @@ fn inputs(dataset: &Dataset, chosen: Vec<usize>, channels: usize) -> Result<Opti
 /// What a first look at a case tells.
 struct Found {
     channels: usize,
-    present: Vec<bool>,
+    voxels: Vec<u64>,
 }
 
-/// Reads every case once, several at a time; returns the number of channels.
+/// Reads every case once, several at a time; returns the number of channels, and the voxels of every class in the
+/// training cases.
 fn check_all(
     store: &CaseStore,
     split: &Split,
     classes: &Classes,
     threads: usize,
     quiet: bool,
-) -> Result<usize> {
+) -> Result<(usize, Vec<u64>)> {
     let all = store.look_at_all("reading cases", threads, quiet, |case| Found {
         channels: case.channels,
-        present: case.centres.iter().map(|centres| !centres.is_empty()).collect(),
+        voxels: count(&case.labels, classes.count()),
     })?;
     let mut channels = None;
-    let mut present = vec![false; classes.foreground.len()];
+    let mut voxels = vec![0; classes.count()];
     let names = split.train.iter().chain(&split.valid);
     for ((index, found), name) in all.into_iter().enumerate().zip(names) {
         let wanted = *channels.get_or_insert(found.channels);
@@ -125,14 +128,14 @@ fn check_all(
             )));
         }
         if index < split.train.len() {
-            present.iter_mut().zip(&found.present).for_each(|(all, here)| *all |= here);
+            voxels.iter_mut().zip(&found.voxels).for_each(|(all, here)| *all += here);
         }
     }
     let missing: Vec<&str> = classes
         .foreground
         .iter()
-        .zip(&present)
-        .filter(|(_, present)| !**present)
+        .zip(&voxels[1..])
+        .filter(|(_, voxels)| **voxels == 0)
         .map(|(class, _)| class.name.as_str())
         .collect();
     if missing.len() == classes.foreground.len() {
@@ -141,5 +144,12 @@ fn check_all(
     if !missing.is_empty() {
         tracing::warn!("no training case holds any voxel of {}", missing.join(", "));
     }
-    Ok(channels.unwrap_or(1))
+    Ok((channels.unwrap_or(1), voxels))
+}
+
+/// Voxels of every class.
+fn count(labels: &[u8], classes: usize) -> Vec<u64> {
+    let mut counts = [0; 256];
+    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    counts[..classes].to_vec()
 }

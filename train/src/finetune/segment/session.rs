@@ -1,13 +1,14 @@
 //! A fine-tuning run for segmentation, from its configuration to `summary.json`.
 
 use super::PatchOrder;
-use super::config::SegmentationConfig;
+use super::config::{SegmentationConfig, weighted};
 use super::data::SegmentationCases;
 use super::pictures::{SegmentationSample, segmentation_montage};
 use super::sampler::PatchPlan;
 use super::validation::{DiceReport, validate};
 use crate::Result;
 use crate::finetune::TargetConfig;
+use crate::finetune::class_weights::described;
 use crate::finetune::split::Split;
 use crate::finetune::target_loop::{Description, Finished, RunOutcome, TargetRun, TargetTask, Validation};
 use crate::finetune::target_trainer::{TargetBatch, TargetTrainer};
@@ -71,7 +72,12 @@ pub fn finetune_segmentation(
         per_case: config.patch.per_case,
     };
     let outputs = cases.classes.outputs();
-    let loss = config.loss.on_logits(outputs)?.into();
+    let names = cases.classes.names();
+    let weights = config.class_weights.resolve(&names, &cases.voxels)?;
+    if let Some(weights) = &weights {
+        tracing::info!("weights of the classes: {}", described(&names, weights));
+    }
+    let loss = weighted(config.loss, outputs, weights)?;
     let identity = Identity { config: config.identity(), cases: cases.split.clone() };
     let description = Description {
         identity: &identity,

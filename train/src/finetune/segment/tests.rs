@@ -259,3 +259,40 @@ fn the_last_layer_stays_for_the_same_task_and_starts_anew_after_restoration() {
         assert_eq!(last(&network.state(Statistics::Running).unwrap()) == last(&state), kept, "{task:?}");
     }
 }
+
+#[test]
+fn class_weights_change_the_training_as_they_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    dataset(&data, 5);
+    let mut config = config(&data);
+    config.steps = 3;
+    config.loss = LossName::Ce;
+    config.validation.every_epochs = 100;
+    let mut number = 0;
+    let mut parameters = |weights: &str, config: &SegmentationConfig| {
+        number += 1;
+        let run = folder.path().join(format!("run{number}"));
+        let config = SegmentationConfig { class_weights: weights.parse().unwrap(), ..config.clone() };
+        train(&config, &run).unwrap();
+        let state = read_checkpoint(run.join("checkpoints/last.safetensors")).unwrap().state;
+        state.tensors.iter().map(|tensor| tensor.to_f32().to_vec()).collect::<Vec<_>>()
+    };
+    let plain = parameters("none", &config);
+    assert!(parameters("1,1,1", &config) == plain, "equal weights are none");
+    assert!(parameters("0.1,1,2", &config) != plain);
+    assert!(parameters("balanced", &config) != plain);
+    // One class against the background: ratios alone matter, and equal ones are none.
+    config.data.labels = vec!["1=ball".into()];
+    let binary = parameters("none", &config);
+    assert!(parameters("2,2", &config) == binary);
+    let weighted = parameters("1,4", &config);
+    assert!(weighted != binary && parameters("0.5,2", &config) == weighted);
+    let refused = |weights: &str, loss: LossName, part: &str| {
+        let class_weights = weights.parse().unwrap();
+        let config = SegmentationConfig { class_weights, loss, ..config.clone() };
+        says(&train(&config, &folder.path().join("refused")).unwrap_err(), &["--class-weights", part]);
+    };
+    refused("1,2", LossName::DiceCe, "single foreground class");
+    refused("1,2,3", LossName::Ce, "3 weights for 2 classes");
+}
