@@ -49,7 +49,7 @@ pub struct EvaluateArgs {
     /// or a CSV table of probabilities
     #[arg(long, value_name = "DIR|FILE.csv")]
     predictions: Option<PathBuf>,
-    /// The predictions hold class numbers 0, 1, 2, … as genesis predict writes them
+    /// The predictions hold class numbers 0, 1, 2, … as genesis predict --class-numbers writes them
     #[arg(long, requires = "predictions")]
     class_numbers: bool,
     /// Folder of scans with label maps, or CSV table of candidates with labels
@@ -72,7 +72,7 @@ pub struct EvaluateArgs {
     /// [default: those of the weights, or every label]
     #[arg(long, visible_alias = "classes", value_delimiter = ',', value_name = "LABEL[+LABEL…][=NAME],…")]
     labels: Vec<String>,
-    /// Channels of the scans that are used, by number or name [default: all]
+    /// Channels of the scans that are used, by number or name [default: those of the weights, or all]
     #[arg(long, value_delimiter = ',', value_name = "CHANNEL,…")]
     channels: Vec<String>,
     /// Tolerance of the surface Dice in millimetres

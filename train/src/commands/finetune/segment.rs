@@ -3,7 +3,9 @@
 use crate::augment::AugmentationRecipe;
 use crate::commands::{Common, TraceArgs, parse_size, parse_spacing, parse_window, print_json};
 use crate::cubes::Modality;
-use crate::finetune::{Freeze, LossName, SegmentationConfig, SegmentationSummary, finetune_segmentation};
+use crate::finetune::{
+    ClassWeights, Freeze, LossName, SegmentationConfig, SegmentationSummary, finetune_segmentation,
+};
 use crate::preprocess::Intensity;
 use crate::training::Execution;
 use crate::{Error, Result};
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
   genesis finetune segment --data brats/ --modality mri --labels 1+2+4=tumour --channels FLAIR --out runs/tumour
   genesis finetune segment --data hippocampus/ --modality mri --patch 40x56x40 --splits splits.json --out runs/h
   genesis finetune segment --data liver/ --labels liver --window -160,240 --spacing 1.5,1.5,2 --out runs/liver
+  genesis finetune segment --data Task03_Liver --loss dice-ce --class-weights balanced --out runs/tumours
   genesis finetune segment --resume --out runs/liver
 
 Data: a folder with dataset.json (Medical Segmentation Decathlon, nnU-Net), with imagesTr/ and labelsTr/ or
@@ -87,6 +90,10 @@ pub struct SegmentArgs {
     /// dice, dice-ce, ce, focal, or bce for one class [default: dice-ce]
     #[arg(long, value_name = "NAME")]
     loss: Option<LossName>,
+    /// How much each class counts in ce, dice-ce or focal: none, balanced (by the voxels of the training cases), or a
+    /// weight for each, the background's first [default: none]
+    #[arg(long, value_name = "none|balanced|W,W,…")]
+    class_weights: Option<ClassWeights>,
     /// What stays as it was loaded: none or encoder [default: none]
     #[arg(long, value_name = "none|encoder")]
     freeze: Option<Freeze>,
@@ -182,6 +189,7 @@ fn resolve(args: &SegmentArgs, common: &Common) -> Result<SegmentationConfig> {
         config.augmentation = AugmentationRecipe::named(name)?;
     }
     set(&mut config.loss, args.loss);
+    set(&mut config.class_weights, args.class_weights.clone());
     set(&mut config.freeze, args.freeze);
     set(&mut config.encoder_lr_factor, args.encoder_lr_factor);
     set(&mut config.epochs, args.epochs);
@@ -268,13 +276,13 @@ fn report(summary: &SegmentationSummary, args: &SegmentArgs, common: &Common) ->
     }
     println!(
         "{} steps, {} epochs in {:.1} s ({:.2} patches/s): validation Dice {:.4}, best {:.4} (epoch {})",
-        summary.steps,
-        summary.epochs,
-        summary.seconds,
-        summary.samples_per_second,
+        summary.run.steps,
+        summary.run.epochs,
+        summary.run.seconds,
+        summary.run.samples_per_second,
         summary.last_valid_dice,
         summary.best_valid_dice,
-        summary.best_epoch
+        summary.run.best_epoch
     );
     for (class, dice) in &summary.last_valid_dice_classes {
         match dice {

@@ -1,27 +1,30 @@
 //! `genesis predict`: labels for whole scans, one file or a folder.
 
+mod scans;
+
 use super::Common;
-use crate::inference::{Connectivity, Prediction, PredictionSettings, Segmenter, split_extension};
+use crate::inference::{Connectivity, Prediction, PredictionFiles, PredictionSettings, Segmenter};
 use crate::progress::{Progress, note};
-use crate::volume::{is_volume_name, list_volumes};
 use crate::{Error, Result};
 use clap::Args;
+use scans::Scan;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Segments whole scans with a fine-tuned network
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Labels are written in the input's format, on its grid, under its header; classes are named \
-by the checkpoint. Scans with several channels are one 4D NIfTI file, or files name_0000, name_0001, … of which \
-any one may be given.
+    after_help = "Labels are written in the input's format, on its grid, under its header, with the values of the \
+data set the network was trained on (of merged labels the first: 1 for 1+2+4=whole). Scans with several channels \
+are one 4D NIfTI file, or files name_0000, name_0001, … or name_flair, name_t1, … (BraTS), of which any one may \
+be given; the channels the network was trained on are taken.
 
 Examples:
   genesis predict --weights runs/liver/checkpoints/best.safetensors --input scan.nii.gz --out labels.nii.gz
   genesis predict --weights best.safetensors --input scans/ --out labels/ --flips --precision bf16
   genesis predict --weights best.safetensors --input ct.mhd --out ct-liver.mhd --largest-component
-  genesis predict --weights best.safetensors --input brain_0000.nii.gz --out brain.nii.gz --probabilities p.nii.gz"
+  genesis predict --weights best.safetensors --input brain_0000.nii.gz --out brain.nii.gz --probabilities p.nii.gz
+  genesis predict --weights best.safetensors --input scans/ --out labels/ --class-numbers"
 )]
 pub struct PredictArgs {
     /// Fine-tuned weights of a segmentation (.safetensors)
@@ -33,6 +36,9 @@ pub struct PredictArgs {
     /// The label file; for a folder, a folder that gets files of the same names
     #[arg(long, value_name = "FILE|DIR")]
     out: PathBuf,
+    /// Label by the numbers of the classes, 0, 1, 2, …, instead of the data set's values
+    #[arg(long)]
+    class_numbers: bool,
     /// Overlap of neighbouring windows
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
     overlap: f64,
@@ -56,6 +62,8 @@ pub struct PredictArgs {
 #[derive(Serialize)]
 struct Report<'a> {
     classes: &'a [String],
+    /// The value of each class in the label files.
+    values: &'a [u8],
     predictions: Vec<Prediction>,
     failed: Vec<Failure>,
     seconds: f64,
@@ -66,13 +74,6 @@ struct Report<'a> {
 struct Failure {
     input: PathBuf,
     error: String,
-}
-
-/// One scan: its files, and what it becomes.
-struct Scan {
-    inputs: Vec<PathBuf>,
-    out: PathBuf,
-    probabilities: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -86,11 +87,8 @@ pub fn run(args: &PredictArgs, common: &Common) -> Result<()> {
     let cx = common.context()?;
     let mut segmenter = Segmenter::load(&args.weights)?;
     let folder = args.input.is_dir();
-    let scans = if folder {
-        scans(args, segmenter.task.channels)?
-    } else {
-        vec![scan(args, segmenter.task.channels)?]
-    };
+    let task = &segmenter.task;
+    let scans = if folder { scans::in_folder(args, task)? } else { vec![scans::of_file(args, task)?] };
     let connectivity = if args.connectivity == "6" { Connectivity::Faces } else { Connectivity::Corners };
     let settings = PredictionSettings {
         overlap: args.overlap,
@@ -107,9 +105,12 @@ pub fn run(args: &PredictArgs, common: &Common) -> Result<()> {
         let outcome = create_folders(scan).and_then(|()| {
             segmenter.predict(
                 &cx,
-                &scan.inputs,
-                &scan.out,
-                scan.probabilities.as_deref(),
+                &scan.files,
+                PredictionFiles {
+                    labels: &scan.out,
+                    probabilities: scan.probabilities.as_deref(),
+                    class_numbers: args.class_numbers,
+                },
                 &settings,
                 |done, total| {
                     let bar =
@@ -131,7 +132,7 @@ pub fn run(args: &PredictArgs, common: &Common) -> Result<()> {
             }
             Err(error) if folder => {
                 note(&format!("error: {error}"));
-                failed.push(Failure { input: scan.inputs[0].clone(), error: error.to_string() });
+                failed.push(Failure { input: scan.first().to_path_buf(), error: error.to_string() });
             }
             Err(error) => return Err(error),
         }
@@ -140,6 +141,7 @@ pub fn run(args: &PredictArgs, common: &Common) -> Result<()> {
     if common.json {
         super::print_json(&Report {
             classes: &segmenter.task.classes,
+            values: &segmenter.task.written_values(args.class_numbers),
             predictions,
             failed,
             seconds: start.elapsed().as_secs_f64(),
@@ -175,66 +177,4 @@ fn create_folders(scan: &Scan) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The scan a single file names.
-fn scan(args: &PredictArgs, channels: usize) -> Result<Scan> {
-    if args.out.is_dir() {
-        return Err(Error::Usage(format!("--out {} is a folder, but --input is a file", args.out.display())));
-    }
-    if !is_volume_name(&args.out) {
-        return Err(Error::Usage(format!("--out {}: the name is of no volume format", args.out.display())));
-    }
-    let mut inputs = vec![args.input.clone()];
-    if let Some((stem, _, extension)) = channel_name(&args.input).filter(|_| channels > 1) {
-        inputs = (0..channels)
-            .map(|channel| args.input.with_file_name(format!("{stem}_{channel:04}{extension}")))
-            .collect();
-    }
-    if same(&args.input, &args.out) {
-        return Err(Error::Usage(format!("--out {} would replace the input", args.out.display())));
-    }
-    Ok(Scan { inputs, out: args.out.clone(), probabilities: args.probabilities.clone() })
-}
-
-/// The scans of a folder; files of several channels belong together by name.
-fn scans(args: &PredictArgs, channels: usize) -> Result<Vec<Scan>> {
-    if args.out.is_file() || same(&args.input, &args.out) {
-        let out = args.out.display();
-        return Err(Error::Usage(format!("--out {out}: for a folder of scans, another folder is needed")));
-    }
-    let mut scans = BTreeMap::<PathBuf, Vec<PathBuf>>::new();
-    for path in list_volumes(&args.input)? {
-        let relative = path.strip_prefix(&args.input).unwrap_or(&path);
-        let target = match channel_name(relative).filter(|_| channels > 1) {
-            Some((stem, _, extension)) => relative.with_file_name(format!("{stem}{extension}")),
-            None => relative.to_path_buf(),
-        };
-        scans.entry(target).or_default().push(path);
-    }
-    if scans.is_empty() {
-        return Err(Error::file(&args.input, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
-    }
-    let scan = |(mut target, inputs): (PathBuf, Vec<PathBuf>)| {
-        // The pair is read, but written as one file.
-        if target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdr")) {
-            target.set_extension("nii");
-        }
-        let probabilities = args.probabilities.as_ref().map(|folder| folder.join(&target));
-        Scan { inputs, out: args.out.join(target), probabilities }
-    };
-    Ok(scans.into_iter().map(scan).collect())
-}
-
-/// `case_0001.nii.gz` as stem, channel and extension.
-fn channel_name(path: &Path) -> Option<(String, usize, String)> {
-    let name = path.file_name()?.to_str()?;
-    let (stem, extension) = split_extension(name);
-    let (stem, digits) = stem.rsplit_once('_')?;
-    let channel = digits.parse().ok().filter(|_| digits.len() == 4)?;
-    Some((stem.to_owned(), channel, extension.to_owned()))
-}
-
-fn same(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

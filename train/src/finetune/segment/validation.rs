@@ -3,9 +3,11 @@
 use super::case::Case;
 use super::data::SegmentationCases;
 use super::prediction::predict_classes;
-use super::trainer::SegmentationTrainer;
 use crate::Result;
+use crate::finetune::target_trainer::TargetTrainer;
 use crate::inference::SegmentSettings;
+use crate::training::Trainer;
+use genesis_model::UNet3d;
 use genesis_tensor::parallel::ThreadPool;
 
 /// The Dice of a case's classes, 2|P∩R| / (|P| + |R|) on the working grid.
@@ -69,7 +71,7 @@ pub fn dice(predicted: &[u8], reference: &[u8], foreground: usize) -> Vec<Option
 /// # Errors
 /// A case that cannot be read again; memory.
 pub fn validate(
-    trainer: &mut SegmentationTrainer,
+    trainer: &mut TargetTrainer<UNet3d>,
     cases: &SegmentationCases,
     settings: &SegmentSettings,
     mut show: impl FnMut(usize, &Case, Vec<u8>, &CaseDice),
@@ -78,7 +80,7 @@ pub fn validate(
     let mut report = DiceReport::default();
     for (number, index) in cases.valid().enumerate() {
         let case = cases.store.get(&pool, index)?;
-        let SegmentationTrainer { cx, network, .. } = &mut *trainer;
+        let Trainer { cx, network, .. } = &mut trainer.trainer;
         let predicted = predict_classes(cx, network, &case, settings)?;
         let classes = dice(&predicted, &case.labels, cases.classes.foreground.len());
         let found = CaseDice { name: case.name.clone(), classes };

@@ -3,7 +3,9 @@
 
 use super::classes::Classes;
 use super::layout::CaseFiles;
+use crate::finetune::store::{Store, Stored};
 use crate::preprocess::{Grid, Preprocessing};
+use crate::task::take_channels;
 use crate::volume::{Volume, read_channels, read_volume};
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
@@ -94,24 +96,13 @@ impl CaseReader {
             volumes.extend(read_channels(path)?);
         }
         if !self.channels.is_empty() {
-            volumes = self.chosen(volumes).map_err(|cause| Error::file(files.image(), cause))?;
+            volumes =
+                take_channels(volumes, &self.channels).map_err(|cause| Error::file(files.image(), cause))?;
         }
         if volumes.is_empty() {
             return Err(Error::file(files.image(), "holds no volume"));
         }
         Ok(volumes)
-    }
-
-    fn chosen(&self, volumes: Vec<Volume>) -> Result<Vec<Volume>, String> {
-        let count = volumes.len();
-        let mut all: Vec<Option<Volume>> = volumes.into_iter().map(Some).collect();
-        let take = |&channel: &usize| {
-            let volume = all.get_mut(channel).and_then(Option::take);
-            volume.ok_or_else(|| {
-                format!("channel {channel} is wanted, but there are {count} (0 to {})", count - 1)
-            })
-        };
-        self.channels.iter().map(take).collect()
     }
 }
 
@@ -153,9 +144,18 @@ fn refusal(path: &Path, classes: &Classes, volume: &Volume, place: usize) -> Err
     Error::file(path, cause)
 }
 
-impl Case {
-    /// Bytes of memory it takes.
-    pub fn bytes(&self) -> usize {
+/// The cases of a data set in memory.
+pub type CaseStore = Store<Case>;
+
+impl CaseStore {
+    /// A store that holds at most `bound` bytes of cases, and always the one used last.
+    pub fn new(reader: CaseReader, files: Vec<CaseFiles>, bound: usize) -> Self {
+        Self::reading(files.len(), bound, move |pool, index| reader.read(pool, &files[index]))
+    }
+}
+
+impl Stored for Case {
+    fn bytes(&self) -> usize {
         4 * self.image.len() + self.labels.len() + self.centres.iter().map(|c| 4 * c.len()).sum::<usize>()
     }
 }

@@ -18,6 +18,8 @@ mod published;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use published::{is_brats_segmentation, sequence_file, sequence_of};
+
 use super::case::values_of;
 use super::classes::Classes;
 use crate::{Error, Result};

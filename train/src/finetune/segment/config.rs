@@ -2,8 +2,10 @@
 
 use super::sampler::PatchConfig;
 use crate::augment::AugmentationRecipe;
+use crate::finetune::class_weights::{ClassWeights, weighted_loss};
+use crate::finetune::settings::{Freeze, TargetConfig, read_config, target_config};
+use crate::finetune::target_trainer::TargetLoss;
 use crate::preprocess::Preprocessing;
-use crate::training::config_file::{laid_over, one_line, read_table};
 use crate::training::{OptimizerConfig, ScheduleConfig};
 use crate::{Error, Precision, Result};
 use genesis_kernels::ops::loss::Loss;
@@ -89,6 +91,14 @@ impl LossName {
     }
 }
 
+/// The loss on the logits of a network with so many outputs, weighted by class if wanted.
+///
+/// # Errors
+/// Those of [`LossName::on_logits`] and [`weighted_loss`].
+pub fn weighted(name: LossName, outputs: usize, weights: Option<Vec<f32>>) -> Result<TargetLoss> {
+    weighted_loss(name.on_logits(outputs)?, weights, &name)
+}
+
 impl fmt::Display for LossName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Self::ALL.iter().find(|(loss, _)| loss == self).map_or("", |(_, name)| name);
@@ -102,29 +112,6 @@ impl FromStr for LossName {
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.iter().find(|(_, name)| *name == text).map(|(loss, _)| *loss);
         found.ok_or_else(|| "use dice, dice-ce, ce, focal or bce".to_string())
-    }
-}
-
-/// Which parameters stay as they were loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Freeze {
-    /// All layers are trained, as in the paper.
-    #[default]
-    None,
-    /// The encoder's parameters and running statistics stay.
-    Encoder,
-}
-
-impl FromStr for Freeze {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            "encoder" => Ok(Self::Encoder),
-            _ => Err("use none or encoder".into()),
-        }
     }
 }
 
@@ -165,6 +152,9 @@ pub struct SegmentationConfig {
     pub encoder_lr_factor: f64,
     /// What is minimised.
     pub loss: LossName,
+    /// How much each class counts in it.
+    #[serde(default)]
+    pub class_weights: ClassWeights,
     /// Channels of the first convolution; 0: the weights', or 32.
     pub width: usize,
     /// The activation; weights bring their own.
@@ -197,6 +187,8 @@ pub struct SegmentationConfig {
     pub augmentation: AugmentationRecipe,
 }
 
+target_config!(SegmentationConfig);
+
 impl Default for SegmentationConfig {
     /// The paper's where it names a value: Adam with rate 1e-3 and early stopping on validation.
     fn default() -> Self {
@@ -211,6 +203,7 @@ impl Default for SegmentationConfig {
             freeze: Freeze::None,
             encoder_lr_factor: 1.0,
             loss: LossName::DiceCe,
+            class_weights: ClassWeights::None,
             width: 0,
             activation: Nonlinearity::Relu,
             checkpoint_every: 0,
@@ -256,16 +249,7 @@ impl SegmentationConfig {
     /// # Errors
     /// An unreadable file, an unknown key or a value of the wrong type, named.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let mut over = read_table(path)?;
-        // Preprocessing is one choice among several of different keys, not values to merge one by one.
-        let preprocessing = over.remove("preprocessing").map(toml::Value::try_into).transpose();
-        let preprocessing: Option<Preprocessing> =
-            preprocessing.map_err(|error: toml::de::Error| Error::file(path, one_line(&error)))?;
-        let mut config: Self = laid_over(path, &Self::default(), over)?;
-        if let Some(preprocessing) = preprocessing {
-            config.preprocessing = preprocessing;
-        }
-        Ok(config)
+        read_config(path)
     }
 
     /// The whole configuration as TOML.
@@ -279,25 +263,10 @@ impl SegmentationConfig {
     /// What must agree between a checkpoint and the run that goes on from it: all but the number of
     /// threads, what is recomputed, the length of the run and the places of files.
     pub fn identity(&self) -> Self {
-        let data = SegmentationData {
-            folder: PathBuf::new(),
-            splits: None,
-            splits_key: None,
-            cache_mib: 0,
-            ..self.data.clone()
-        };
-        Self {
-            epochs: 0,
-            steps: 0,
-            checkpoint_every: 0,
-            recompute: 1,
-            checkpoint_levels: Levels::WIDEST,
-            threads: 0,
-            loader_threads: 0,
-            weights: None,
-            data,
-            ..self.clone()
-        }
+        let mut identity = self.clone();
+        identity.set_settings(self.settings().identity());
+        identity.data.folder = PathBuf::new();
+        identity
     }
 
     /// Checks values that types cannot.
@@ -310,44 +279,19 @@ impl SegmentationConfig {
         if self.patch.size.iter().any(|&extent| extent == 0 || extent % DIVISOR != 0) {
             return usage(format!("a patch of {size} voxels: every extent must divide by {DIVISOR}"));
         }
-        if self.batch_size == 0 || self.patch.per_case == 0 || self.validation.every_epochs == 0 {
-            return usage("batch_size, patch.per_case and validation.every_epochs must be at least 1".into());
+        if self.patch.per_case == 0 {
+            return usage("patch.per_case must be at least 1".into());
         }
-        for (name, share) in [
-            ("patch.foreground_share", self.patch.foreground_share),
-            ("data.label_fraction", self.data.label_fraction),
-        ] {
-            if !(0.0..=1.0).contains(&share) {
-                return usage(format!("{name} = {share} is not in [0, 1]"));
-            }
-        }
-        if self.data.label_fraction == 0.0 {
-            return usage("a label fraction of 0 leaves nothing to train on".into());
-        }
-        if !(0.0..1.0).contains(&self.data.held_out) || !(0.0..1.0).contains(&self.validation.overlap) {
-            return usage("data.held_out and validation.overlap must be in [0, 1)".into());
-        }
-        if self.recompute > 2 {
-            return usage(format!("recompute = {} is not 0, 1 or 2", self.recompute));
-        }
-        let rate = self.optimizer.learning_rate;
-        if !(rate.is_finite() && rate > 0.0) {
-            return usage(format!("the learning rate must be positive, not {rate}"));
-        }
-        if !(self.encoder_lr_factor.is_finite() && self.encoder_lr_factor >= 0.0) {
-            return usage(format!("the encoder's factor {} must not be negative", self.encoder_lr_factor));
-        }
-        if !["sgd", "adam", "adamw"].contains(&self.optimizer.name.as_str()) {
-            return usage(format!("unknown optimizer '{}' (sgd, adam or adamw)", self.optimizer.name));
-        }
-        if !["step", "cosine", "poly", "constant"].contains(&self.schedule.name.as_str()) {
+        if !(0.0..=1.0).contains(&self.patch.foreground_share) {
             return usage(format!(
-                "unknown schedule '{}' (step, cosine, poly or constant)",
-                self.schedule.name
+                "patch.foreground_share = {} is not in [0, 1]",
+                self.patch.foreground_share
             ));
         }
-        self.augmentation.check()?;
-        self.preprocessing.check().map_err(|error| Error::Usage(error.to_string()))
+        if !(0.0..1.0).contains(&self.validation.overlap) {
+            return usage("validation.overlap must be in [0, 1)".into());
+        }
+        self.settings().check()
     }
 }
 
@@ -362,6 +306,7 @@ mod tests {
         config.preprocessing.intensity = Intensity::ZScore { nonzero_only: true };
         config.preprocessing.spacing = Some([1.0, 1.0, 2.5]);
         config.data.labels = vec!["1+2=whole".into()];
+        config.class_weights = ClassWeights::Given(vec![0.25, 1.0]);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), config.to_toml().unwrap()).unwrap();
         assert_eq!(SegmentationConfig::from_file(file.path()).unwrap(), config);

@@ -16,6 +16,27 @@ const SEQUENCES: [(&str, [&str; 2]); 4] = [
 /// BraTS's endings of the label map.
 const SEGMENTATIONS: [&str; 2] = ["_seg", "-seg"];
 
+/// The case and the sequence that the name of one of BraTS's scans tells, extension aside: `x_flair` is `FLAIR` of `x`.
+pub fn sequence_of(stem: &str) -> Option<(&str, &'static str)> {
+    let found = |&(name, endings): &(&'static str, [&str; 2])| {
+        endings.iter().find_map(|ending| stem.strip_suffix(ending)).map(|case| (case, name))
+    };
+    SEQUENCES.iter().find_map(found)
+}
+
+/// The name, extension aside, of another sequence of the case to which the scan `stem` belongs.
+pub fn sequence_file(stem: &str, wanted: &str) -> Option<String> {
+    let (_, wanted) = SEQUENCES.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+    let found =
+        |(year, ending): (usize, &&str)| Some(format!("{}{}", stem.strip_suffix(ending)?, wanted[year]));
+    SEQUENCES.iter().find_map(|(_, endings)| endings.iter().enumerate().find_map(found))
+}
+
+/// Whether a name, extension aside, is that of one of BraTS's label maps.
+pub fn is_brats_segmentation(stem: &str) -> bool {
+    SEGMENTATIONS.iter().any(|ending| stem.ends_with(ending))
+}
+
 /// The data set, if the files below `root` are named like those of BraTS or LiTS.
 ///
 /// # Errors

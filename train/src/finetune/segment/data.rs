@@ -1,16 +1,14 @@
 //! From a folder to training and validation cases: found, shared out, read and checked.
 
-use super::case::CaseReader;
+use super::case::{CaseReader, CaseStore};
 use super::classes::Classes;
 use super::config::SegmentationConfig;
 use super::layout::{CaseFiles, Dataset};
-use super::split::Split;
-use super::store::CaseStore;
-use crate::progress::Progress;
+use crate::finetune::split::Split;
+use crate::task::{InputChannel, Inputs};
+use crate::volume::channel_count;
 use crate::{Error, Result};
-use genesis_tensor::parallel::ThreadPool;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The cases of a run. Those that train come first in the store.
 pub struct SegmentationCases {
@@ -20,8 +18,12 @@ pub struct SegmentationCases {
     pub split: Split,
     /// What is told apart.
     pub classes: Classes,
-    /// Channels of every scan.
+    /// Voxels of every class in the training cases, background first.
+    pub voxels: Vec<u64>,
+    /// Channels of every input.
     pub channels: usize,
+    /// Which channels of a scan these are; `None` where a scan has only one.
+    pub inputs: Option<Inputs>,
 }
 
 impl SegmentationCases {
@@ -60,11 +62,12 @@ impl SegmentationCases {
         let reader = CaseReader {
             classes: classes.clone(),
             preprocessing: config.preprocessing.clone(),
-            channels: chosen,
+            channels: chosen.clone(),
         };
         let store = Arc::new(CaseStore::new(reader, used, data.cache_mib.saturating_mul(1 << 20)));
-        let channels = check_all(&store, &split, &classes, threads, quiet)?;
-        Ok(Self { store, split, classes, channels })
+        let (channels, voxels) = check_all(&store, &split, &classes, threads, quiet)?;
+        let inputs = inputs(&dataset, chosen, channels)?;
+        Ok(Self { store, split, classes, voxels, channels, inputs })
     }
 
     /// Number of training cases.
@@ -78,50 +81,44 @@ impl SegmentationCases {
     }
 }
 
+/// Which channels of the data set's scans make the input.
+fn inputs(dataset: &Dataset, chosen: Vec<usize>, channels: usize) -> Result<Option<Inputs>> {
+    let files = dataset.cases.first().map_or(&[][..], |case| &case.images);
+    let mut of = 0;
+    for file in files {
+        of += channel_count(file)?;
+    }
+    if of == 1 {
+        return Ok(None);
+    }
+    let numbers = if chosen.is_empty() { (0..channels).collect() } else { chosen };
+    let input = |number| InputChannel { number, name: dataset.channels.get(number).cloned() };
+    Ok(Some(Inputs { of, channels: numbers.into_iter().map(input).collect() }))
+}
+
 /// What a first look at a case tells.
 struct Found {
     channels: usize,
-    present: Vec<bool>,
+    voxels: Vec<u64>,
 }
 
-/// Reads every case once, several at a time; returns the number of channels.
+/// Reads every case once, several at a time; returns the number of channels, and the voxels of every class in the
+/// training cases.
 fn check_all(
     store: &CaseStore,
     split: &Split,
     classes: &Classes,
     threads: usize,
     quiet: bool,
-) -> Result<usize> {
-    let progress = Progress::new("reading cases", store.count() as u64, quiet);
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<Found>>>> = Mutex::new((0..store.count()).map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, store.count().max(1)) {
-            scope.spawn(|| {
-                let pool = ThreadPool::new(1);
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= store.count() {
-                        return;
-                    }
-                    let found = store.get(&pool, index).map(|case| Found {
-                        channels: case.channels,
-                        present: case.centres.iter().map(|centres| !centres.is_empty()).collect(),
-                    });
-                    results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(found);
-                    progress.advance(1);
-                }
-            });
-        }
-    });
-    progress.finish();
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+) -> Result<(usize, Vec<u64>)> {
+    let all = store.look_at_all("reading cases", threads, quiet, |case| Found {
+        channels: case.channels,
+        voxels: count(&case.labels, classes.count()),
+    })?;
     let mut channels = None;
-    let mut present = vec![false; classes.foreground.len()];
+    let mut voxels = vec![0; classes.count()];
     let names = split.train.iter().chain(&split.valid);
-    for ((index, result), name) in results.into_iter().enumerate().zip(names) {
-        // The first case in order that is bad is named, whichever thread found one first.
-        let found = result.ok_or_else(|| Error::Work(format!("case {name} was not read")))??;
+    for ((index, found), name) in all.into_iter().enumerate().zip(names) {
         let wanted = *channels.get_or_insert(found.channels);
         if found.channels != wanted {
             let first = &split.train[0];
@@ -131,14 +128,14 @@ fn check_all(
             )));
         }
         if index < split.train.len() {
-            present.iter_mut().zip(&found.present).for_each(|(all, here)| *all |= here);
+            voxels.iter_mut().zip(&found.voxels).for_each(|(all, here)| *all += here);
         }
     }
     let missing: Vec<&str> = classes
         .foreground
         .iter()
-        .zip(&present)
-        .filter(|(_, present)| !**present)
+        .zip(&voxels[1..])
+        .filter(|(_, voxels)| **voxels == 0)
         .map(|(class, _)| class.name.as_str())
         .collect();
     if missing.len() == classes.foreground.len() {
@@ -147,5 +144,12 @@ fn check_all(
     if !missing.is_empty() {
         tracing::warn!("no training case holds any voxel of {}", missing.join(", "));
     }
-    Ok(channels.unwrap_or(1))
+    Ok((channels.unwrap_or(1), voxels))
+}
+
+/// Voxels of every class.
+fn count(labels: &[u8], classes: usize) -> Vec<u64> {
+    let mut counts = [0; 256];
+    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    counts[..classes].to_vec()
 }

@@ -1,25 +1,15 @@
 //! Threads that cut and augment patches ahead of the training step.
 
+use super::case::CaseStore;
 use super::sampler::{PatchConfig, PatchPlan, corner};
-use super::store::CaseStore;
 use crate::augment::{AugmentationRecipe, Augmenter, Source};
+use crate::finetune::target_trainer::TargetBatch;
 use crate::training::prefetch::{Maker, Prefetch};
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
 use genesis_tensor::{DType, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// One batch of patches with the class of every voxel.
-#[derive(Debug)]
-pub struct PatchBatch {
-    /// The step it is for.
-    pub step: u64,
-    /// Intensities `[N, D, H, W, C]`.
-    pub input: Tensor,
-    /// Classes `[N, D, H, W]` as f32.
-    pub labels: Tensor,
-}
 
 /// What to load.
 #[derive(Clone)]
@@ -37,7 +27,7 @@ pub struct PatchOrder {
 }
 
 /// Loads batches on its own threads; dropping it stops them.
-pub type PatchLoader = Prefetch<PatchBatch>;
+pub type PatchLoader = Prefetch<TargetBatch>;
 
 impl PatchOrder {
     /// Starts `threads` loader threads (at least one) for a range of steps.
@@ -46,7 +36,7 @@ impl PatchOrder {
     /// A recipe that makes no sense; no thread to be had.
     pub fn start(&self, steps: Range<u64>, threads: usize) -> Result<PatchLoader> {
         let augmenter = Augmenter::new(self.recipe.clone(), self.patch.size)?;
-        let maker = |_| -> Maker<PatchBatch> {
+        let maker = |_| -> Maker<TargetBatch> {
             let (order, mut augmenter) = (self.clone(), augmenter.clone());
             let pool = ThreadPool::new(1);
             Box::new(move |step| order.make(step, &pool, &mut augmenter))
@@ -54,7 +44,7 @@ impl PatchOrder {
         Prefetch::start((0..threads.max(1)).map(maker).collect(), steps)
     }
 
-    fn make(&self, step: u64, pool: &ThreadPool, augmenter: &mut Augmenter) -> Result<PatchBatch> {
+    fn make(&self, step: u64, pool: &ThreadPool, augmenter: &mut Augmenter) -> Result<TargetBatch> {
         let samples = self.plan.batch(step);
         let [d, h, w] = self.patch.size;
         let voxels = d * h * w;
@@ -95,12 +85,12 @@ impl PatchOrder {
                 }
             }
         }
-        Ok(PatchBatch { step, input, labels })
+        Ok(TargetBatch { step, input, labels })
     }
 }
 
 /// From `[C][voxels]` to `[voxels][C]`.
-fn interleave(channels_first: &[f32], channels: usize, out: &mut [f32]) {
+pub(in crate::finetune) fn interleave(channels_first: &[f32], channels: usize, out: &mut [f32]) {
     let voxels = channels_first.len() / channels.max(1);
     for (channel, values) in channels_first.chunks_exact(voxels.max(1)).enumerate() {
         for (out, &value) in out[channel..].iter_mut().step_by(channels).zip(values) {

@@ -1,6 +1,7 @@
 //! Which case a sample is cut from, and where: a pure function of the seed and the sample's number.
 
 use super::case::Case;
+use crate::finetune::passes::Passes;
 use genesis_tensor::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -51,15 +52,11 @@ impl PatchPlan {
     /// The samples of step `step`, counted from 0.
     pub fn batch(&self, step: u64) -> Vec<PatchSample> {
         let first = step * self.batch_size as u64;
-        let mut order: (u64, Vec<usize>) = (u64::MAX, Vec::new());
-        let sample = |number: u64| {
-            let (pass, position) = (number / self.cases as u64, number % self.cases as u64);
-            if order.0 != pass {
-                let mut cases: Vec<usize> = (0..self.cases).collect();
-                Stream::new(self.seed, pass, 0, Purpose::Order).shuffle(&mut cases);
-                order = (pass, cases);
-            }
-            PatchSample { case: order.1[position as usize], pass, position }
+        let mut passes = Passes::new(self.seed, 0, self.cases);
+        let sample = |number: u64| PatchSample {
+            case: passes.at(number),
+            pass: number / self.cases as u64,
+            position: number % self.cases as u64,
         };
         (first..first + self.batch_size as u64).map(sample).collect()
     }

@@ -81,6 +81,12 @@ impl Classes {
         std::iter::once("background".to_string()).chain(foreground).collect()
     }
 
+    /// The values of every class, background (0) first.
+    pub fn values(&self) -> Vec<Vec<u8>> {
+        let foreground = self.foreground.iter().map(|class| class.values.clone());
+        std::iter::once(vec![0]).chain(foreground).collect()
+    }
+
     /// The class of every value; `None` for values that are not permitted.
     pub fn table(&self) -> [Option<u8>; 256] {
         let mut table = [None; 256];

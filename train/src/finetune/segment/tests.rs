@@ -1,6 +1,7 @@
 //! Whole runs on a miniature task: bright balls and dim cubes in noise.
 
 use super::*;
+use crate::finetune::{Freeze, TargetConfig, starting_network};
 use crate::preprocess::Intensity;
 use crate::task::{TASK_KEY, TaskDescription};
 use crate::trace::TraceRequest;
@@ -84,7 +85,7 @@ fn a_small_network_learns_balls_and_cubes() {
     config.validation.every_epochs = 5;
     let summary = train(&config, &run).unwrap();
     assert!(summary.best_valid_dice > 0.7, "{summary:?}");
-    assert_eq!((summary.steps, summary.train_cases, summary.valid_cases), (160, 6, 2));
+    assert_eq!((summary.run.steps, summary.train_cases, summary.valid_cases), (160, 6, 2));
     for name in ["config.toml", "metrics.jsonl", "summary.json", "loss.png", "samples/epoch-0005.png"] {
         assert!(run.join(name).is_file(), "{name}");
     }
@@ -93,7 +94,7 @@ fn a_small_network_learns_balls_and_cubes() {
     assert_eq!(task.classes, ["background", "label 1", "label 2"]);
     assert_eq!((task.channels, task.patch, task.network.classes), (1, [16, 16, 16], 3));
     assert_eq!(task.preprocessing, config.preprocessing);
-    assert!(best.state.metadata.contains_key(LABELS_KEY));
+    assert_eq!((task.values, task.inputs), (vec![vec![0], vec![1], vec![2]], None));
     // What the run wrote reruns it.
     assert_eq!(SegmentationConfig::from_file(&run.join("config.toml")).unwrap(), config);
 }
@@ -254,7 +255,44 @@ fn the_last_layer_stays_for_the_same_task_and_starts_anew_after_restoration() {
     for (task, kept) in [(None, false), (Some("{}"), true)] {
         state.metadata.extend(task.map(|task| (TASK_KEY.to_owned(), task.to_owned())));
         write_safetensors(&path, &state).unwrap();
-        let network = network::starting_network(&config, 1, 1, false).unwrap();
+        let network = starting_network::<UNet3d>(&config.settings(), 1, 1, false).unwrap();
         assert_eq!(last(&network.state(Statistics::Running).unwrap()) == last(&state), kept, "{task:?}");
     }
+}
+
+#[test]
+fn class_weights_change_the_training_as_they_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    dataset(&data, 5);
+    let mut config = config(&data);
+    config.steps = 3;
+    config.loss = LossName::Ce;
+    config.validation.every_epochs = 100;
+    let mut number = 0;
+    let mut parameters = |weights: &str, config: &SegmentationConfig| {
+        number += 1;
+        let run = folder.path().join(format!("run{number}"));
+        let config = SegmentationConfig { class_weights: weights.parse().unwrap(), ..config.clone() };
+        train(&config, &run).unwrap();
+        let state = read_checkpoint(run.join("checkpoints/last.safetensors")).unwrap().state;
+        state.tensors.iter().map(|tensor| tensor.to_f32().to_vec()).collect::<Vec<_>>()
+    };
+    let plain = parameters("none", &config);
+    assert!(parameters("1,1,1", &config) == plain, "equal weights are none");
+    assert!(parameters("0.1,1,2", &config) != plain);
+    assert!(parameters("balanced", &config) != plain);
+    // One class against the background: ratios alone matter, and equal ones are none.
+    config.data.labels = vec!["1=ball".into()];
+    let binary = parameters("none", &config);
+    assert!(parameters("2,2", &config) == binary);
+    let weighted = parameters("1,4", &config);
+    assert!(weighted != binary && parameters("0.5,2", &config) == weighted);
+    let refused = |weights: &str, loss: LossName, part: &str| {
+        let class_weights = weights.parse().unwrap();
+        let config = SegmentationConfig { class_weights, loss, ..config.clone() };
+        says(&train(&config, &folder.path().join("refused")).unwrap_err(), &["--class-weights", part]);
+    };
+    refused("1,2", LossName::DiceCe, "single foreground class");
+    refused("1,2,3", LossName::Ce, "3 weights for 2 classes");
 }
