@@ -1,7 +1,12 @@
-//! `genesis evaluate` of classifiers end to end: tables of probabilities made elsewhere, what is written, and
-//! wrong usage.
+//! `genesis evaluate` of classifiers end to end: a network on a table of crops and places, probabilities made
+//! elsewhere, what is written, and wrong usage.
 
+use genesis_model::checkpoint::write_safetensors;
+use genesis_model::{Classifier3d, ClassifierConfig, Initialiser, Statistics, UNetConfig};
 use genesis_tests::{fail, succeed};
+use genesis_train::preprocess::Preprocessing;
+use genesis_train::task::{Task, TaskDescription};
+use genesis_train::volume::{ElementType, Volume, affine, write_nifti};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -79,6 +84,96 @@ fn probabilities_made_elsewhere_are_scored_and_read_again() {
     }
 }
 
+/// A random classifier of width 2 with its task.
+fn weights(path: &Path, classes: &[&str]) {
+    let outputs = if classes.len() == 2 { 1 } else { classes.len() };
+    let config = ClassifierConfig { width: 2, classes: outputs, ..ClassifierConfig::default() };
+    let mut network = Classifier3d::new(config).unwrap();
+    network.initialise(Initialiser::Pytorch, 3).unwrap();
+    let task = TaskDescription {
+        task: Task::Classify,
+        classes: classes.iter().map(|&class| class.into()).collect(),
+        values: Vec::new(),
+        inputs: None,
+        channels: 1,
+        patch: [16, 16, 8],
+        preprocessing: Preprocessing { spacing: Some([1.0; 3]), ..Preprocessing::default() },
+        network: UNetConfig { width: 2, classes: outputs, ..UNetConfig::default() },
+    };
+    let mut state = network.state(Statistics::Running).unwrap();
+    task.to_metadata(&mut state.metadata).unwrap();
+    write_safetensors(path, &state).unwrap();
+}
+
+/// Volumes of 1 mm with a table: a whole volume, and places in one of them; labels are numbers or names.
+fn volumes(folder: &Path, labels: [&str; 4]) {
+    let mut place = affine::IDENTITY;
+    (place[0][0], place[1][1]) = (-1.0, -1.0);
+    for (number, name) in ["a.nii.gz", "b.nii.gz"].iter().enumerate() {
+        let voxels = (0..24 * 20 * 12)
+            .map(|i| (900.0 * ((i as f32) * (0.11 + 0.05 * number as f32)).sin()).round())
+            .collect();
+        let volume = Volume::new(voxels, [24, 20, 12], place).unwrap();
+        write_nifti(&folder.join(name), &volume, ElementType::Int16).unwrap();
+    }
+    let [first, second, third, fourth] = labels;
+    let table = format!(
+        "path,label,group,x,y,z\na.nii.gz,{first},g1,5,6,7\nb.nii.gz,{second},g2,,,\n\
+         a.nii.gz,{third},g3,20,15,2\na.nii.gz,{fourth},g4,12,10,6\n"
+    );
+    fs::write(folder.join("data.csv"), table).unwrap();
+}
+
+#[test]
+fn a_network_and_its_written_probabilities_score_alike() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = |name: &str| temporary.path().join(name);
+    volumes(temporary.path(), ["1", "0", "0", "1"]);
+    weights(&path("w.safetensors"), &["benign", "malignant"]);
+    let (weights_file, data, out) = (path("w.safetensors"), path("data.csv"), path("out"));
+    let base = ["evaluate", "--data", text(&data), "--out", text(&out), "--json", "--quiet"];
+    let run = |more: &[&str]| json(&succeed(&[&base[..], more].concat()));
+    let network = run(&["--weights", text(&weights_file), "--batch-size", "3"]);
+    assert_eq!(network["classes"], serde_json::json!(["benign", "malignant"]));
+    assert_eq!(network["cases_of_class"], serde_json::json!({"benign": 2, "malignant": 2}));
+    let cases = fs::read_to_string(out.join("cases.csv")).unwrap();
+    let probabilities: Vec<f64> =
+        cases.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse().unwrap()).collect();
+    // Four different cubes, four different probabilities; the table's order.
+    let mut different = probabilities.clone();
+    different.sort_by(f64::total_cmp);
+    different.dedup();
+    assert_eq!(different.len(), 4, "{probabilities:?}");
+    assert!(cases.lines().nth(2).unwrap().starts_with("b.nii.gz,b.nii.gz,,,,"), "{cases}");
+    fs::write(path("again.csv"), &cases).unwrap();
+    let again = run(&["--predictions", text(&path("again.csv"))]);
+    for key in ["auc", "brier", "confusion", "average_precision"] {
+        assert_eq!(again[key], network[key], "{key}");
+    }
+    let flips = run(&["--weights", text(&weights_file), "--flips"]);
+    assert_ne!(flips["brier"], network["brier"]);
+
+    volumes(temporary.path(), ["cyst", "fat", "air", "fat"]);
+    weights(&weights_file, &["air", "cyst", "fat"]);
+    let three = run(&["--weights", text(&weights_file)]);
+    assert_eq!(three["confusion"]["counts"].as_array().map(Vec::len), Some(3));
+    assert!(three["macro"]["auc"].as_f64().is_some_and(|auc| (0.0..=1.0).contains(&auc)), "{three}");
+    let refuse = |code: i32, more: &[&str], part: &str| {
+        let base = ["evaluate", "--weights", text(&weights_file), "--out", text(&out)];
+        let line = fail(code, &[&base[..], more].concat());
+        assert!(line.contains(part), "\"{part}\" is missing in: {line}");
+    };
+    weights(&weights_file, &["air", "fat"]);
+    refuse(1, &["--data", text(&data)], "data.csv: line 2: label \"cyst\" is none of the classes air, fat");
+    refuse(2, &[], "--data");
+    volumes(temporary.path(), ["fat", "fat", "air", "air"]);
+    fs::remove_file(path("b.nii.gz")).unwrap();
+    refuse(1, &["--data", text(&data)], "1 of 2 volumes are missing");
+    assert_eq!(run(&["--weights", text(&weights_file), "--skip-missing"])["cases"].as_u64(), Some(3));
+    fs::write(path("data.csv"), "path,label,x,y,z\na.nii.gz,fat,500,0,0\n").unwrap();
+    refuse(1, &["--data", text(&data)], "data.csv: line 2: (500, 0, 0) lies outside");
+}
+
 #[test]
 fn labels_may_lie_in_a_table_of_their_own() {
     let temporary = tempfile::tempdir().unwrap();
@@ -123,6 +218,7 @@ fn wrong_usage_and_bad_tables_are_one_line() {
     refuse(1, "missing.csv", &[], "missing.csv");
     refuse(1, "p.csv", &["--split", "fold9"], "no split \"fold9\"");
     refuse(2, "p.csv", &["--flips"], "--flips");
+    refuse(2, "p.csv", &["--splits", "s.json"], "--splits");
     refuse(2, "p.csv", &["--labels", "1"], "--labels");
     refuse(2, "p.csv", &["--threshold", "2"], "--threshold");
     refuse(2, "p.csv", &["--specificity", "-1"], "--specificity");

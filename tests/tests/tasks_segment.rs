@@ -1,66 +1,14 @@
 //! The commands of `docs/tasks/{ncs,lcs,bms}.md`, as they stand on the page, on miniatures of the data sets in
 //! their real layouts. Only flags for size are added, so page and program cannot part.
 
-use genesis_model::checkpoint::write_safetensors;
-use genesis_model::{Initialiser, Statistics, UNet3d, UNetConfig};
-use genesis_tests::{program, workspace};
+use genesis_tests::pages::follow;
 use genesis_train::volume::{ElementType, Volume, affine, read_volume, write_nifti};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-/// The commands in a page's `sh` blocks, in order.
-fn commands(page: &str) -> Vec<Vec<String>> {
-    let text = fs::read_to_string(workspace().join("docs/tasks").join(page)).unwrap();
-    let (mut inside, mut commands, mut line) = (false, Vec::new(), String::new());
-    for part in text.lines() {
-        if part.starts_with("```") {
-            inside = part == "```sh";
-            continue;
-        }
-        if !inside || part.trim().is_empty() {
-            continue;
-        }
-        match part.strip_suffix('\\') {
-            Some(start) => line.push_str(start),
-            None => {
-                let words: Vec<String> =
-                    (std::mem::take(&mut line) + part).split_whitespace().map(str::to_string).collect();
-                assert_eq!(words[0], "genesis", "{page}: {words:?}");
-                commands.push(words[1..].to_vec());
-            }
-        }
-    }
-    assert!(!commands.is_empty(), "{page} has no commands");
-    commands
-}
-
-/// Runs a page's commands in a folder where its data lie.
-fn follow(page: &str, folder: &Path) {
-    write_weights(folder);
-    for mut arguments in commands(page) {
-        if arguments[0] == "finetune" {
-            let small = "--patch 16x16x8 --steps 2 --threads 2 --augment light";
-            arguments.extend(small.split(' ').map(str::to_string));
-        }
-        arguments.push("--quiet".to_string());
-        let output = Command::new(program()).args(&arguments).current_dir(folder).output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{page}: genesis {}\n{error}", arguments.join(" "));
-    }
-}
-
-/// Stands for the original's weights: random, of width 2, in PyTorch's format.
-fn write_weights(folder: &Path) {
-    let mut network = UNet3d::new(UNetConfig { width: 2, ..UNetConfig::default() }).unwrap();
-    network.initialise(Initialiser::Pytorch, 5).unwrap();
-    let (native, original) = (folder.join("w.safetensors"), folder.join("Genesis_Chest_CT.pt"));
-    write_safetensors(&native, &network.state(Statistics::Running).unwrap()).unwrap();
-    let output = Command::new(program()).arg("convert").args([&native, &original]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    fs::remove_file(native).unwrap();
-}
+/// What makes the fine-tuning of a page small.
+const SMALL: &str = "--patch 16x16x8 --steps 2 --threads 2 --augment light";
 
 fn write(
     path: &Path,
@@ -121,7 +69,7 @@ fn ncs_nodule_crops_with_masks() {
         write(&path("masks"), size, spacing, ElementType::Uint8, |p| u8::from(inside(p)).into());
     }
     splits(&data.join("splits.json"), &[&names[0], &names[1]], &names[2], &names[3]);
-    follow("ncs.md", temporary.path());
+    follow("tasks/ncs.md", temporary.path(), SMALL);
     let report = metrics(temporary.path(), "scores/ncs");
     assert_eq!(report["classes"][0]["class"], "nodule");
     assert!(report["iou_two_class_mean"]["pooled"].is_number());
@@ -152,7 +100,7 @@ fn lcs_lits_as_distributed() {
         write(&data.join(format!("segmentation-{number}.nii")), size, spacing, ElementType::Uint8, label);
     }
     splits(&data.join("splits.json"), &["volume-0", "volume-1"], "volume-2", "volume-3");
-    follow("lcs.md", temporary.path());
+    follow("tasks/lcs.md", temporary.path(), SMALL);
     let report = metrics(temporary.path(), "scores/lcs");
     assert_eq!(report["classes"][0]["class"], "liver");
     assert_eq!(report["settings"]["prediction"]["largest_component"], "Corners");
@@ -186,7 +134,7 @@ fn bms_brats_as_distributed() {
         write(&path("seg"), size, spacing, ElementType::Uint8, part);
     }
     splits(&data.join("splits.json"), &[&names[0], &names[1]], &names[2], &names[3]);
-    follow("bms.md", temporary.path());
+    follow("tasks/bms.md", temporary.path(), SMALL);
     let (whole, parts) = (metrics(temporary.path(), "scores/bms"), metrics(temporary.path(), "scores/bms-4"));
     assert_eq!(whole["classes"][0]["class"], "tumour");
     assert_eq!(parts["classes"].as_array().unwrap().len(), 3);

@@ -107,7 +107,7 @@ pub fn evaluate_segmentation(
     progress.finish();
     write_pictures(out, &cases, &pictures, &classes)?;
     let names = &classes.names()[1..];
-    write_atomically(&out.join("cases.csv"), csv(&cases, names, &failed).as_bytes())?;
+    write_atomically(&out.join("cases.csv"), &csv(&cases, names, &failed)?)?;
     let ranked = ranked(&cases);
     let named = |place: usize| ranked.map(|ranked| cases[ranked[place]].name.clone());
     let network = matches!(request.source, LabelSource::Weights(_));

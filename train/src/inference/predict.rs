@@ -114,7 +114,7 @@ impl Segmenter {
         let fail = |error: &dyn ToString| Error::file(path, error.to_string());
         let task = TaskDescription::from_metadata(&state.metadata).map_err(|error| fail(&error))?;
         if task.as_ref().is_some_and(|task| task.task == Task::Classify) {
-            return Err(fail(&"holds a classifier, a segmentation is needed"));
+            return Err(fail(&"holds a classifier: give it a table of candidates (.csv)"));
         }
         let task = task.ok_or_else(|| {
             fail(&format!(

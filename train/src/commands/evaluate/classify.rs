@@ -9,6 +9,7 @@ use crate::evaluate::classification::{
 };
 use crate::evaluation::bootstrap::Bootstrap;
 use crate::evaluation::classification::{ClassScores, ClassificationOptions};
+use crate::inference::ClassifySettings;
 use crate::{Error, Result};
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -21,7 +22,6 @@ pub(super) fn run(args: &EvaluateArgs, common: &Common) -> Result<()> {
     for (given, name) in [
         (args.splits.is_some(), "--splits"),
         (!args.labels.is_empty(), "--labels"),
-        (args.flips, "--flips"),
         (args.largest_component, "--largest-component"),
         (args.class_numbers, "--class-numbers"),
     ] {
@@ -30,8 +30,16 @@ pub(super) fn run(args: &EvaluateArgs, common: &Common) -> Result<()> {
         }
     }
     let source = match (&args.weights, &args.predictions) {
+        (Some(file), _) => ProbabilitySource::Weights {
+            file: file.clone(),
+            settings: ClassifySettings {
+                batch_size: args.batch_size.into(),
+                flips: args.flips,
+                precision: common.precision(),
+            },
+        },
         (None, Some(file)) => ProbabilitySource::Predictions(file.clone()),
-        _ => return Err(Error::Usage("give --weights or --predictions".into())),
+        (None, None) => return Err(Error::Usage("give --weights or --predictions".into())),
     };
     let data = args.data.clone().map(|file| TableSource {
         file,

@@ -7,6 +7,8 @@ use super::scored::Scored;
 use super::{plots, predictions, table};
 use crate::candidates::{CandidateTable, TableSource};
 use crate::evaluation::classification::ClassificationOptions;
+use crate::inference::{Classifier, ClassifySettings, classify_table};
+use crate::progress::Progress;
 use crate::report::file::write_atomically;
 use crate::{Error, Result};
 use genesis_kernels::Context;
@@ -19,6 +21,13 @@ const TEST: &str = "test";
 /// Where probabilities come from.
 #[derive(Clone, Debug)]
 pub enum ProbabilitySource {
+    /// A fine-tuned classifier, run on the table's cubes.
+    Weights {
+        /// Its checkpoint.
+        file: PathBuf,
+        /// How it is run.
+        settings: ClassifySettings,
+    },
     /// A table with a column `probability`, or `probability_<class>` for each class.
     Predictions(PathBuf),
 }
@@ -70,13 +79,16 @@ pub fn evaluate_classification(
     write_atomically(&out.join("cases.csv"), &table::csv(&scored, request.options.threshold)?)?;
     let of_class = |class: usize| labels.iter().filter(|&&label| label == class).count();
     let names = scored.table.classes.iter().enumerate();
-    let ProbabilitySource::Predictions(predictions) = &request.source;
+    let (weights, predictions) = match &request.source {
+        ProbabilitySource::Weights { file, .. } => (Some(file.clone()), None),
+        ProbabilitySource::Predictions(file) => (None, Some(file.clone())),
+    };
     let report = ClassificationReport {
         task: "classify",
         status: "complete",
         data: request.data.as_ref().map(|source| source.file.clone()),
-        weights: None,
-        predictions: Some(predictions.clone()),
+        weights,
+        predictions,
         splits,
         rows,
         score_by_group: request.aggregate,
@@ -112,8 +124,24 @@ fn check(options: &ClassificationOptions) -> Result<()> {
 }
 
 /// The candidates that are asked for with their probabilities, and the splits they are of.
-fn scores(_cx: &Context, request: &ClassificationEvaluation) -> Result<(Scored, Vec<String>)> {
+fn scores(cx: &Context, request: &ClassificationEvaluation) -> Result<(Scored, Vec<String>)> {
     match &request.source {
+        ProbabilitySource::Weights { file, settings } => {
+            let data = request.data.as_ref();
+            let data = data.ok_or_else(|| Error::Usage("give --data, the table of candidates".into()))?;
+            let mut classifier = Classifier::load(file)?;
+            let table = CandidateTable::read(data, Some(&classifier.task.classes))?;
+            let (rows, splits) = chosen(&table, &request.splits)?;
+            let table = table.select(&rows);
+            let progress = Progress::new("candidates", rows.len() as u64, request.quiet);
+            let mut before = 0;
+            let probabilities = classify_table(cx, &mut classifier, &table, settings, |done, _| {
+                progress.advance((done - before) as u64);
+                before = done;
+            })?;
+            progress.finish();
+            Ok((Scored::new(table, &probabilities)?, splits))
+        }
         ProbabilitySource::Predictions(file) => {
             let (predictions, named) = predictions::read(file)?;
             let Some(data) = &request.data else {

@@ -1,6 +1,7 @@
 //! Candidates with their probabilities.
 
 use crate::candidates::{Candidate, CandidateTable};
+use crate::inference::predicted_class;
 use crate::{Error, Result};
 
 /// A table with the probability of every class for every row.
@@ -58,10 +59,7 @@ impl Scored {
     pub fn decisions(&self, threshold: f64) -> Vec<usize> {
         let decide = |values: &[f64]| match values {
             [_, positive] => usize::from(*positive >= threshold),
-            several => {
-                let best = several.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
-                best.map_or(0, |(class, _)| class)
-            }
+            several => predicted_class(several),
         };
         self.rows().map(|(_, values)| decide(values)).collect()
     }

@@ -1,7 +1,8 @@
 //! `cases.csv`: one line for each candidate.
 
 use super::scored::Scored;
-use crate::{Error, Result};
+use crate::Result;
+use crate::evaluate::table::CsvText;
 
 /// The whole file: `name,path,x,y,z,split,group,scan,annotation,label,prediction` and
 /// `probability_<class>` for each class; a missing value is an empty cell. It can be read again as
@@ -13,12 +14,9 @@ pub fn csv(scored: &Scored, threshold: f64) -> Result<Vec<u8>> {
     const COLUMNS: [&str; 11] =
         ["name", "path", "x", "y", "z", "split", "group", "scan", "annotation", "label", "prediction"];
     let classes = &scored.table.classes;
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let fail = |error: csv::Error| Error::Work(format!("cases.csv: {error}"));
-    let header = COLUMNS.iter().map(|name| name.to_string());
-    writer
-        .write_record(header.chain(classes.iter().map(|class| format!("probability_{class}"))))
-        .map_err(fail)?;
+    let mut table = CsvText::new();
+    let probabilities = classes.iter().map(|class| format!("probability_{class}"));
+    table.row(COLUMNS.map(String::from).into_iter().chain(probabilities))?;
     for ((row, values), decision) in scored.rows().zip(scored.decisions(threshold)) {
         let place = row.position_mm.map(|place| place.map(|value| value.to_string())).unwrap_or_default();
         let [x, y, z] = &place;
@@ -38,7 +36,7 @@ pub fn csv(scored: &Scored, threshold: f64) -> Result<Vec<u8>> {
             classes[decision].clone(),
         ];
         let probabilities = values.iter().map(|value| value.to_string());
-        writer.write_record(cells.into_iter().chain(probabilities)).map_err(fail)?;
+        table.row(cells.into_iter().chain(probabilities))?;
     }
-    writer.into_inner().map_err(|error| Error::Work(format!("cases.csv: {error}")))
+    table.finish()
 }

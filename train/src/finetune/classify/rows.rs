@@ -170,10 +170,12 @@ mod tests {
     fn table(rows: &[(&str, usize)], split: impl Fn(usize) -> Option<&'static str>) -> CandidateTable {
         let row = |(number, &(group, label)): (usize, &(&str, usize))| Candidate {
             name: format!("v{number}.nii.gz"),
+            volume: format!("v{number}.nii.gz").into(),
             path: Path::new(&format!("/data/v{number}.nii.gz")).into(),
             label: Some(label),
             split: split(number).map(Into::into),
             group: Some(group.into()),
+            scan: None,
             annotation: None,
             position_mm: None,
             line: number as u64 + 2,
