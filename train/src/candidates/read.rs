@@ -131,7 +131,7 @@ impl CandidateTable {
         let beside = source.file.parent().unwrap_or(Path::new(""));
         let folder = source.volumes.as_deref().unwrap_or(beside);
         let volumes = if !search {
-            Volumes::Anywhere
+            Volumes::Anywhere(folder.to_path_buf())
         } else if columns.luna16 {
             // The parent of a bare file name is the empty path.
             Volumes::below(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 /// Volumes by what a table calls them.
 pub(super) enum Volumes {
-    /// Not looked for: a table of results is read.
-    Anywhere,
+    /// Paths that are not looked for: a table of results is read.
+    Anywhere(PathBuf),
     /// Paths, relative to a folder.
     Paths(PathBuf),
     /// Names without extension, somewhere below a folder.
@@ -47,7 +47,7 @@ impl Volumes {
     /// Where a row's volume lies; `Err` where it should lie, but does not.
     pub fn find(&self, text: &str) -> Result<Arc<Path>, PathBuf> {
         match self {
-            Self::Anywhere => Ok(Path::new(text).into()),
+            Self::Anywhere(folder) => Ok(folder.join(text).into()),
             Self::Paths(folder) => {
                 let path = folder.join(text);
                 if path.is_file() { Ok(path.into()) } else { Err(path) }

@@ -28,7 +28,7 @@ pub use class_weights::ClassWeights;
 pub use classify::*;
 pub use network::{TargetNetwork, starting_network};
 pub use segment::*;
-pub use settings::{Freeze, TargetConfig, TargetSettings};
+pub use settings::{Freeze, TargetConfig, TargetSettings, read_config};
 pub use split::Split;
 pub use store::{Store, Stored};
 pub use target_loop::{RunOutcome, TargetTask, Validation};

@@ -1,17 +1,23 @@
-//! `genesis predict`: labels for whole scans, one file or a folder.
+//! `genesis predict`: labels for whole scans, one file or a folder; with a classifier, a table of
+//! probabilities.
 
+mod classify;
 mod scans;
 
 use super::Common;
-use crate::inference::{Connectivity, Prediction, PredictionFiles, PredictionSettings, Segmenter};
+use crate::inference::{
+    Classifier, Connectivity, Prediction, PredictionFiles, PredictionSettings, Segmenter,
+};
 use crate::progress::{Progress, note};
+use crate::task::{Task, TaskDescription};
 use crate::{Error, Result};
 use clap::Args;
+use genesis_model::checkpoint::read_checkpoint;
 use scans::Scan;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Segments whole scans with a fine-tuned network
+/// Segments whole scans, or classifies cubes, with a fine-tuned network
 #[derive(Args, Debug)]
 #[command(
     after_help = "Labels are written in the input's format, on its grid, under its header, with the values of the \
@@ -19,23 +25,33 @@ data set the network was trained on (of merged labels the first: 1 for 1+2+4=who
 are one 4D NIfTI file, or files name_0000, name_0001, … or name_flair, name_t1, … (BraTS), of which any one may \
 be given; the channels the network was trained on are taken.
 
+A classifier takes a table (path[,group][,x,y,z], or LUNA16's candidates with --volumes), a volume or a folder, of \
+which it sees the middle, and writes a table: path, group, x, y, z, probability_CLASS for each class, predicted.
+
 Examples:
   genesis predict --weights runs/liver/checkpoints/best.safetensors --input scan.nii.gz --out labels.nii.gz
   genesis predict --weights best.safetensors --input scans/ --out labels/ --flips --precision bf16
   genesis predict --weights best.safetensors --input ct.mhd --out ct-liver.mhd --largest-component
   genesis predict --weights best.safetensors --input brain_0000.nii.gz --out brain.nii.gz --probabilities p.nii.gz
-  genesis predict --weights best.safetensors --input scans/ --out labels/ --class-numbers"
+  genesis predict --weights best.safetensors --input scans/ --out labels/ --class-numbers
+  genesis predict --weights runs/nodules/checkpoints/best.safetensors --input candidates.csv --out nodules.csv --flips"
 )]
 pub struct PredictArgs {
-    /// Fine-tuned weights of a segmentation (.safetensors)
+    /// Fine-tuned weights of a segmentation or a classification (.safetensors)
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// A volume, or a folder of volumes
+    /// A volume, or a folder of volumes; for a classifier also a table
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,
-    /// The label file; for a folder, a folder that gets files of the same names
+    /// The label file; for a folder, a folder that gets files of the same names; of a classifier FILE.csv
     #[arg(long, value_name = "FILE|DIR")]
     out: PathBuf,
+    /// Folder the volumes of a table lie below [default: the table's]
+    #[arg(long, value_name = "DIR")]
+    volumes: Option<PathBuf>,
+    /// Leave out rows of a table whose volume is missing
+    #[arg(long)]
+    skip_missing: bool,
     /// Label by the numbers of the classes, 0, 1, 2, …, instead of the data set's values
     #[arg(long)]
     class_numbers: bool,
@@ -79,13 +95,25 @@ struct Failure {
 /// Runs the command.
 ///
 /// # Errors
-/// Weights that are no segmentation's; a scan that cannot be predicted (of a folder, after all others).
+/// Weights of no target task; a scan that cannot be predicted (of a folder, after all others).
 pub fn run(args: &PredictArgs, common: &Common) -> Result<()> {
     if !(0.0..1.0).contains(&args.overlap) {
         return Err(Error::Usage(format!("--overlap {}: it must be at least 0 and below 1", args.overlap)));
     }
+    let state = read_checkpoint(&args.weights)?.state;
+    let task = TaskDescription::from_metadata(&state.metadata);
+    if task
+        .map_err(|error| Error::file(&args.weights, error))?
+        .is_some_and(|task| task.task == Task::Classify)
+    {
+        return classify::run(args, Classifier::from_state(&args.weights, &state)?, common);
+    }
+    let mut segmenter = Segmenter::from_state(&args.weights, &state)?;
+    drop(state);
+    if args.volumes.is_some() || args.skip_missing {
+        return Err(Error::Usage("--volumes and --skip-missing are for the tables of classifiers".into()));
+    }
     let cx = common.context()?;
-    let mut segmenter = Segmenter::load(&args.weights)?;
     let folder = args.input.is_dir();
     let task = &segmenter.task;
     let scans = if folder { scans::in_folder(args, task)? } else { vec![scans::of_file(args, task)?] };

@@ -67,19 +67,21 @@ fn class_of(column: &str) -> Option<String> {
     (name.eq_ignore_ascii_case(PROBABILITY) && !class.is_empty()).then(|| class.to_string())
 }
 
-/// Gives the rows of a table the probabilities of another by volume and place (to 0.001 mm), rows of equal
-/// place in their order.
+/// Gives the rows of a table the probabilities of another by volume (as the table calls it, or its path) and place
+/// (to 0.001 mm), rows of equal place in their order.
 ///
 /// # Errors
 /// Rows without a probability: one error that counts them and names the first.
 pub fn join(table: CandidateTable, predictions: &Scored) -> Result<Scored> {
-    let mut results: HashMap<_, VecDeque<&[f64]>> = HashMap::new();
+    let mut results: HashMap<(&str, Option<[i64; 3]>), VecDeque<&[f64]>> = HashMap::new();
     for (row, values) in predictions.rows() {
-        results.entry(key(row)).or_default().push_back(values);
+        results.entry((&row.volume, place(row))).or_default().push_back(values);
     }
     let (mut found, mut first, mut missing) = (Vec::with_capacity(table.rows.len()), None, 0usize);
     for row in &table.rows {
-        match results.get_mut(&key(row)).and_then(VecDeque::pop_front) {
+        let path = row.path.to_string_lossy();
+        let mut take = |name: &str| results.get_mut(&(name, place(row))).and_then(VecDeque::pop_front);
+        match take(&row.volume).or_else(|| take(&path)) {
             Some(values) => found.push(values.to_vec()),
             None => {
                 missing += 1;
@@ -102,7 +104,7 @@ pub fn join(table: CandidateTable, predictions: &Scored) -> Result<Scored> {
     Scored::new(table, &found)
 }
 
-fn key(row: &Candidate) -> (String, Option<[i64; 3]>) {
-    let place = row.position_mm.map(|position| position.map(|value| (value * 1000.0).round() as i64));
-    (row.volume.to_string(), place)
+/// The place of a row in micrometres.
+fn place(row: &Candidate) -> Option<[i64; 3]> {
+    row.position_mm.map(|position| position.map(|value| (value * 1000.0).round() as i64))
 }
