@@ -138,13 +138,13 @@ fn a_network_and_its_written_probabilities_score_alike() {
     assert_eq!(network["cases_of_class"], serde_json::json!({"benign": 2, "malignant": 2}));
     let cases = fs::read_to_string(out.join("cases.csv")).unwrap();
     let probabilities: Vec<f64> =
-        cases.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse().unwrap()).collect();
+        cases.lines().skip(1).map(|line| line.rsplit(',').nth(1).unwrap().parse().unwrap()).collect();
     // Four different cubes, four different probabilities; the table's order.
     let mut different = probabilities.clone();
     different.sort_by(f64::total_cmp);
     different.dedup();
     assert_eq!(different.len(), 4, "{probabilities:?}");
-    assert!(cases.lines().nth(2).unwrap().starts_with("b.nii.gz,b.nii.gz,,,,"), "{cases}");
+    assert!(cases.lines().nth(2).unwrap().starts_with("b.nii.gz,b.nii.gz,benign,g2,,,,"), "{cases}");
     fs::write(path("again.csv"), &cases).unwrap();
     let again = run(&["--predictions", text(&path("again.csv"))]);
     for key in ["auc", "brier", "confusion", "average_precision"] {

@@ -32,6 +32,7 @@
 mod crop;
 mod labels;
 mod read;
+mod results;
 mod sheet;
 mod table;
 #[cfg(test)]
@@ -41,5 +42,6 @@ mod volumes;
 pub use crop::{Cropper, Scan};
 pub use read::TableSource;
 
+pub(crate) use results::{CsvText, results_csv};
 pub(crate) use sheet::Sheet;
 pub use table::{Candidate, CandidateTable};

@@ -2,7 +2,8 @@
 
 use super::case::{CaseScores, METRICS};
 use super::summary::Failure;
-use crate::{Error, Result};
+use crate::Result;
+use crate::candidates::CsvText;
 
 /// The whole file: `case,class,` the [metrics](METRICS), `iou_two_class_mean,error`. An undefined value is an
 /// empty cell; a case that failed has one line, with nothing but its name and the error.
@@ -32,24 +33,6 @@ pub fn csv(cases: &[CaseScores], classes: &[String], failed: &[Failure]) -> Resu
 
 /// The columns after the metrics.
 const LAST: [&str; 2] = ["iou_two_class_mean", "error"];
-
-/// A CSV table (RFC 4180) that is written row by row into memory.
-pub(super) struct CsvText(csv::Writer<Vec<u8>>);
-
-impl CsvText {
-    pub(super) fn new() -> Self {
-        Self(csv::Writer::from_writer(Vec::new()))
-    }
-
-    /// Adds a row; all must have as many cells as the first.
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) -> Result<()> {
-        self.0.write_record(cells).map_err(|error| Error::Work(format!("cases.csv: {error}")))
-    }
-
-    pub(super) fn finish(self) -> Result<Vec<u8>> {
-        self.0.into_inner().map_err(|error| Error::Work(format!("cases.csv: {error}")))
-    }
-}
 
 #[cfg(test)]
 mod tests {

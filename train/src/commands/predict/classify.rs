@@ -1,7 +1,7 @@
 //! Probabilities of classes for a table, a folder or a single volume.
 
 use super::PredictArgs;
-use crate::candidates::{Candidate, CandidateTable, TableSource};
+use crate::candidates::{Candidate, CandidateTable, TableSource, results_csv};
 use crate::commands::{Common, print_json};
 use crate::inference::{Classifier, ClassifySettings, classify_table, predicted_class};
 use crate::progress::Progress;
@@ -73,9 +73,16 @@ pub(super) fn run(args: &PredictArgs, mut classifier: Classifier, common: &Commo
     if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
-    write_atomically(&args.out, &sheet(&table, &probabilities).map_err(|e| Error::file(&args.out, e))?)?;
+    let decisions: Vec<usize> = probabilities.iter().map(|values| predicted_class(values)).collect();
+    let text = results_csv(
+        &table,
+        vec![("path", Box::new(|row| row.path.display().to_string()))],
+        probabilities.iter().map(Vec::as_slice),
+        &decisions,
+    );
+    write_atomically(&args.out, &text.map_err(|error| Error::file(&args.out, error))?)?;
     let mut predicted = vec![0; classes.len()];
-    probabilities.iter().for_each(|probabilities| predicted[predicted_class(probabilities)] += 1);
+    decisions.iter().for_each(|&class| predicted[class] += 1);
     let (rows, seconds) = (table.rows.len(), start.elapsed().as_secs_f64());
     if common.json {
         let peak_memory_bytes = genesis_tensor::memory::peak_resident_bytes();
@@ -112,39 +119,4 @@ fn of_volumes(input: &Path, classes: &[String]) -> Result<CandidateTable> {
     };
     let rows = paths.into_iter().enumerate().map(row).collect();
     Ok(CandidateTable { file: input.to_path_buf(), rows, classes: classes.to_vec() })
-}
-
-/// The rows with their probabilities as CSV: `path`, of `label`, `split`, `group`, `scan`, `annotation` and `x,y,z`
-/// those that any row has, `probability_<class>` for each class, `predicted`.
-fn sheet(table: &CandidateTable, probabilities: &[Vec<f64>]) -> Result<Vec<u8>> {
-    let fail = |error: &dyn ToString| Error::Work(error.to_string());
-    let text = |value: &Option<std::sync::Arc<str>>| value.as_deref().unwrap_or_default().to_string();
-    type Column<'a> = (&'static str, Box<dyn Fn(&Candidate) -> String + 'a>);
-    let axis = |axis: usize| {
-        move |row: &Candidate| row.position_mm.map_or(String::new(), |place| place[axis].to_string())
-    };
-    let columns: Vec<Column<'_>> = vec![
-        ("path", Box::new(|row| row.path.display().to_string())),
-        ("label", Box::new(|row| row.label.map_or(String::new(), |label| table.classes[label].clone()))),
-        ("split", Box::new(|row| text(&row.split))),
-        ("group", Box::new(|row| text(&row.group))),
-        ("scan", Box::new(|row| text(&row.scan))),
-        ("annotation", Box::new(|row| text(&row.annotation))),
-        ("x", Box::new(axis(0))),
-        ("y", Box::new(axis(1))),
-        ("z", Box::new(axis(2))),
-    ];
-    let is_used = |(_, value): &Column<'_>| table.rows.iter().any(|row| !value(row).is_empty());
-    let columns: Vec<Column<'_>> = columns.into_iter().filter(is_used).collect();
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let names = columns.iter().map(|(name, _)| (*name).to_string());
-    let classes = table.classes.iter().map(|class| format!("probability_{class}"));
-    writer.write_record(names.chain(classes).chain(["predicted".to_string()])).map_err(|e| fail(&e))?;
-    for (row, probabilities) in table.rows.iter().zip(probabilities) {
-        let values = columns.iter().map(|(_, value)| value(row));
-        let shares = probabilities.iter().map(f64::to_string);
-        let predicted = table.classes[predicted_class(probabilities)].clone();
-        writer.write_record(values.chain(shares).chain([predicted])).map_err(|e| fail(&e))?;
-    }
-    writer.into_inner().map_err(|error| fail(&error))
 }

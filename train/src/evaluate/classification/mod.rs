@@ -1,10 +1,10 @@
 //! Evaluation of a classifier: from probabilities of candidates to `metrics.json`, `cases.csv` and curves.
 //!
 //! ```text
-//! weights + table, or a table of probabilities ─ scored ─ aggregate ─┬─ report ─ metrics.json
-//!                                                                   ├─ table ── cases.csv
-//!                                                                   ├─ plots ── roc, precision-recall, confusion
-//!                                                                   └─ froc ─── froc.png
+//! weights + table, or a table of probabilities ─ scored ─ aggregate ─┬─ report ── metrics.json
+//!                                                                   ├─ results ─ cases.csv
+//!                                                                   ├─ plots ─── roc, precision-recall, confusion
+//!                                                                   └─ froc ──── froc.png
 //! ```
 //!
 //! **Groups.** Where a candidate has several crops (ECC), [`Aggregate`] makes one score of the rows that
@@ -23,7 +23,6 @@ mod predictions;
 mod report;
 mod run;
 mod scored;
-mod table;
 #[cfg(test)]
 mod tests;
 

@@ -73,14 +73,15 @@ fn class_of(column: &str) -> Option<String> {
 /// # Errors
 /// Rows without a probability: one error that counts them and names the first.
 pub fn join(table: CandidateTable, predictions: &Scored) -> Result<Scored> {
-    let mut results: HashMap<(&str, Option<[i64; 3]>), VecDeque<&[f64]>> = HashMap::new();
+    let mut results: HashMap<Option<[i64; 3]>, HashMap<&str, VecDeque<&[f64]>>> = HashMap::new();
     for (row, values) in predictions.rows() {
-        results.entry((&row.volume, place(row))).or_default().push_back(values);
+        results.entry(place(row)).or_default().entry(&row.volume).or_default().push_back(values);
     }
     let (mut found, mut first, mut missing) = (Vec::with_capacity(table.rows.len()), None, 0usize);
     for row in &table.rows {
         let path = row.path.to_string_lossy();
-        let mut take = |name: &str| results.get_mut(&(name, place(row))).and_then(VecDeque::pop_front);
+        let mut here = results.get_mut(&place(row));
+        let mut take = |name: &str| here.as_mut()?.get_mut(name)?.pop_front();
         match take(&row.volume).or_else(|| take(&path)) {
             Some(values) => found.push(values.to_vec()),
             None => {

@@ -4,8 +4,8 @@ use super::aggregate::Aggregate;
 use super::froc::{FrocSettings, froc};
 use super::report::{ClassificationReport, ClassificationScores, Settings};
 use super::scored::Scored;
-use super::{plots, predictions, table};
-use crate::candidates::{CandidateTable, TableSource};
+use super::{plots, predictions};
+use crate::candidates::{CandidateTable, TableSource, results_csv};
 use crate::evaluation::classification::ClassificationOptions;
 use crate::inference::{Classifier, ClassifySettings, classify_table};
 use crate::progress::Progress;
@@ -76,7 +76,15 @@ pub fn evaluate_classification(
     let (curve, froc) = curve.map_or((None, None), |(curve, report)| (Some(curve), Some(report)));
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     plots::write(out, &scored, &labels, scores.confusion(), curve.as_ref())?;
-    write_atomically(&out.join("cases.csv"), &table::csv(&scored, request.options.threshold)?)?;
+    let decisions = scored.decisions(request.options.threshold);
+    let values = scored.rows().map(|(_, values)| values);
+    let cases = results_csv(
+        &scored.table,
+        vec![("name", Box::new(|row| row.name.clone())), ("path", Box::new(|row| row.volume.to_string()))],
+        values,
+        &decisions,
+    )?;
+    write_atomically(&out.join("cases.csv"), &cases)?;
     let of_class = |class: usize| labels.iter().filter(|&&label| label == class).count();
     let names = scored.table.classes.iter().enumerate();
     let (weights, predictions) = match &request.source {

@@ -113,9 +113,11 @@ fn the_written_cases_are_a_table_of_predictions() {
     let second = bench.run(&request(&copy));
     assert_eq!((&first.scores, first.brier), (&second.scores, second.brier));
     assert_eq!(fs::read(&cases).unwrap(), written);
-    assert!(
-        std::str::from_utf8(&written).unwrap().contains("\"a,1.nii\",\"a,1.nii\",1,2,3.5,,g1,s,,Yes,Yes,0.2")
-    );
+    let text = std::str::from_utf8(&written).unwrap();
+    let header =
+        "name,path,label,group,scan,x,y,z,probability_No,\"probability_May, be\",probability_Yes,predicted";
+    assert_eq!(text.lines().next(), Some(header));
+    assert_eq!(text.lines().nth(1), Some("\"a,1.nii\",\"a,1.nii\",Yes,g1,s,1,2,3.5,0.2,0.2,0.6,Yes"));
 }
 
 #[test]
