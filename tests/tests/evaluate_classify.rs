@@ -55,7 +55,7 @@ fn probabilities_made_elsewhere_are_scored_and_read_again() {
     let test = run(&[]);
     assert_eq!((test["cases"].as_u64(), test["splits"][0].as_str()), (Some(12), Some("test")));
     assert_eq!(test["classes"], serde_json::json!(["artefact", "embolus"]));
-    let all = run(&["--split", "train,test", "--score-by", "group", "--aggregate", "max", "--froc"]);
+    let all = run(&["--split", "all", "--score-by", "group", "--aggregate", "max", "--froc"]);
     assert_eq!((all["rows"].as_u64(), all["cases"].as_u64()), (Some(24), Some(12)));
     assert_eq!((all["froc"]["scans"].as_u64(), all["froc"]["findings"].as_u64()), (Some(3), Some(3)));
     let auc = all["auc"].as_f64().unwrap();

@@ -17,6 +17,8 @@ use std::time::Instant;
 
 /// The split that is scored unless others are named.
 const TEST: &str = "test";
+/// Stands for every row.
+const ALL: &str = "all";
 
 /// Where probabilities come from.
 #[derive(Clone, Debug)]
@@ -39,8 +41,8 @@ pub struct ClassificationEvaluation {
     pub source: ProbabilitySource,
     /// The table of labelled candidates; a table of predictions may have the labels itself.
     pub data: Option<TableSource>,
-    /// The splits that are scored (see [`CandidateTable::rows_of_splits`]); empty: `test` where the table has
-    /// it, or else every row.
+    /// The splits that are scored (see [`CandidateTable::rows_of_splits`]), or `all`; empty: `test` where the
+    /// table has it, or else every row.
     pub splits: Vec<String>,
     /// How the rows of a group become one score; `None`: every row counts.
     pub aggregate: Option<Aggregate>,
@@ -172,6 +174,9 @@ fn chosen(table: &CandidateTable, splits: &[String]) -> Result<(Vec<usize>, Vec<
     let splits = match splits {
         [] if table.splits().contains(&TEST) => vec![TEST.to_string()],
         [] => return labelled(table, (0..table.rows.len()).collect(), Vec::new()),
+        [all] if all == ALL && !table.splits().contains(&ALL) => {
+            return labelled(table, (0..table.rows.len()).collect(), Vec::new());
+        }
         given => given.to_vec(),
     };
     labelled(table, table.rows_of_splits(&splits)?, splits)
