@@ -131,9 +131,9 @@ impl Cropper {
 }
 
 impl Scan {
-    /// The first voxel of a candidate's cube. Its centre is the candidate's place, or the volume's centre,
-    /// to within half a voxel; along an even extent e, voxel e/2 is the one at the place. A cube may reach
-    /// beyond the volume's faces.
+    /// The first voxel of a candidate's cube. The cube's centre, which along an even extent e lies between two
+    /// voxels, is the candidate's place, or the volume's centre, to within half a voxel; a place on a voxel is
+    /// the cube's voxel e/2. A cube may reach beyond the volume's faces.
     ///
     /// # Errors
     /// [`Error::Work`] for a place that is more than a voxel outside the volume, as it comes of coordinates

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// An open CSV file. Cells come without surrounding blanks; the names of columns in any case of letters.
@@ -11,7 +11,7 @@ pub(crate) struct Sheet {
     /// The names of the columns as they are written, and in lower case.
     written: Vec<String>,
     header: Vec<String>,
-    reader: csv::Reader<BufReader<File>>,
+    reader: csv::Reader<UnixLines<BufReader<File>>>,
     record: csv::StringRecord,
 }
 
@@ -22,8 +22,9 @@ impl Sheet {
     /// A file that cannot be read or has no header; a column that is there twice.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("read", path))?;
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(BufReader::new(file));
-        let header = reader.headers().map_err(|error| cause(path, &error))?;
+        let mut reader =
+            csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(UnixLines::new(BufReader::new(file)));
+        let header = reader.headers().map_err(|error| cause(path, 1, &error))?;
         let written: Vec<String> =
             header.iter().map(|name| name.trim_start_matches('\u{feff}').to_string()).collect();
         let header: Vec<String> = written.iter().map(|name| name.to_lowercase()).collect();
@@ -65,12 +66,14 @@ impl Sheet {
     /// # Errors
     /// A row of another length than the header; text that is not UTF-8; reading.
     pub fn advance(&mut self) -> Result<bool> {
-        self.reader.read_record(&mut self.record).map_err(|error| cause(&self.path, &error))
+        let result = self.reader.read_record(&mut self.record);
+        result.map_err(|error| cause(&self.path, self.line(), &error))
     }
 
-    /// The line of the current row, counted from 1.
+    /// The last line of the current row, counted from 1.
     pub fn line(&self) -> u64 {
-        self.record.position().map_or(0, csv::Position::line)
+        // A record's own position is where the blank lines before it begin.
+        self.reader.position().line().saturating_sub(1)
     }
 
     /// A cell of the current row.
@@ -102,13 +105,47 @@ impl Sheet {
 }
 
 /// An error of the reader, in one line.
-fn cause(path: &Path, error: &csv::Error) -> Error {
-    let line = error.position().map_or(1, csv::Position::line);
+fn cause(path: &Path, line: u64, error: &csv::Error) -> Error {
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             Error::file(path, format!("line {line}: has {len} cells, but the header has {expected_len}"))
         }
         csv::ErrorKind::Utf8 { .. } => Error::file(path, format!("line {line}: is not UTF-8 text")),
         _ => Error::file(path, format!("cannot be read: {error}")),
+    }
+}
+
+/// Text whose lines all end with a line feed alone, the last one too, so that lines can be counted.
+struct UnixLines<R> {
+    source: R,
+    last: u8,
+}
+
+impl<R> UnixLines<R> {
+    fn new(source: R) -> Self {
+        Self { source, last: b'\n' }
+    }
+}
+
+impl<R: BufRead> Read for UnixLines<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written == 0 && !out.is_empty() {
+            let bytes = self.source.fill_buf()?;
+            if bytes.is_empty() {
+                if self.last != b'\n' {
+                    (out[0], self.last, written) = (b'\n', b'\n', 1);
+                }
+                break;
+            }
+            let taken = bytes.len().min(out.len());
+            for &byte in bytes[..taken].iter().filter(|&&byte| byte != b'\r') {
+                out[written] = byte;
+                written += 1;
+                self.last = byte;
+            }
+            self.source.consume(taken);
+        }
+        Ok(written)
     }
 }

@@ -36,8 +36,8 @@ pub fn read(path: &Path) -> Result<(Scored, bool)> {
             }
             values.push(value);
         }
-        if let [positive] = values[..] {
-            values.insert(0, 1.0 - positive);
+        if classes.is_empty() {
+            values.insert(0, 1.0 - values[0]);
         }
         probabilities.push(values);
         Ok(())
