@@ -135,15 +135,19 @@ def main():
     parser.add_argument("--width", type=int, help="channels of the first convolution [32]")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="compute threads [all cores]")
     parser.add_argument("--batches", default=None, help="batch sizes [2,6]")
+    parser.add_argument("--precisions", default="f32,bf16", help="number formats compared [f32,bf16]; on a processor "
+                        "without bf16 arithmetic PyTorch takes minutes a bf16 step")
     parser.add_argument("--only", choices=["comparison", "scaling"], help="one of the two parts")
     parser.add_argument("--quick", action="store_true", help="small cubes, width 8, two runs: does it work at all")
     parser.add_argument("--readme", action="store_true", help="rewrite the marked block of README.md")
+    parser.add_argument("--block", default="versus-pytorch", help="the block's name, for a second machine [versus-pytorch]")
     parser.add_argument("--out", help="write everything measured as JSON")
     arguments = parser.parse_args()
     quick = arguments.quick
     arguments.runs = arguments.runs or (2 if quick else 5)
     arguments.width = arguments.width or (8 if quick else 32)
     batches = [int(part) for part in (arguments.batches or ("2" if quick else "2,6")).split(",")]
+    precisions = arguments.precisions.split(",")
     if not Path(arguments.genesis).exists():
         raise SystemExit(f"error: {arguments.genesis} is missing: cargo build --release -p genesis-train")
     if quick and arguments.readme:
@@ -156,7 +160,7 @@ def main():
     parts = []
     if arguments.only != "scaling":
         results = [bench.compare(work, f"{batch}x{bench.cubes}", precision, arguments.threads)
-                   for batch in batches for precision in ["f32", "bf16"] for work in ["step", "forward"]]
+                   for batch in batches for precision in precisions for work in ["step", "forward"]]
         parts.append(comparison(results))
     if arguments.only != "comparison":
         counts = sorted({1, min(2, arguments.threads), arguments.threads})
@@ -169,7 +173,10 @@ def main():
     if arguments.out:
         Path(arguments.out).write_text(json.dumps(bench.results, indent=1))
     if arguments.readme:
-        blocks.replace(ROOT / "README.md", "versus-pytorch", text, "python benches/versus_pytorch.py --readme")
+        command = "python benches/versus_pytorch.py --readme"
+        if arguments.block != parser.get_default("block"):
+            command += f" --block {arguments.block}"
+        blocks.replace(ROOT / "README.md", arguments.block, text, command)
 
 
 if __name__ == "__main__":
