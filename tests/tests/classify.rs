@@ -104,7 +104,8 @@ fn candidates_are_learned_and_predicted() {
     let best = path("run/checkpoints/best.safetensors");
     let (csv, flipped) = (path("p/probabilities.csv"), path("p/flipped.csv"));
     let predict = |input: &str, out: &str, more: &[&'static str]| {
-        succeed(&[&["predict", "--weights", &best, "--input", input, "--out", out, "--quiet"], more].concat())
+        let base = ["predict", "--weights", &best, "--input", input, "--out", out, "--quiet"];
+        succeed(&[&base[..], more].concat())
     };
     assert!(predict(&table, &csv, &[]).contains("32 rows"));
     let text = fs::read_to_string(&csv).unwrap();
@@ -136,7 +137,8 @@ fn candidates_are_learned_and_predicted() {
         assert_eq!((columns(&text).len(), columns(&text)[0].len()), (2, 4), "{text}");
     }
     let refuse = |code, more: &[&str]| {
-        fail(code, &[&["predict", "--weights", &best, "--input", &table, "--quiet"], more].concat())
+        let base = ["predict", "--weights", &best, "--input", &table, "--quiet"];
+        fail(code, &[&base[..], more].concat())
     };
     assert!(refuse(2, &["--out", &path("labels.nii.gz")]).contains("FILE.csv"));
     assert!(refuse(2, &["--out", &csv, "--largest-component"]).contains("classifier"));
@@ -153,7 +155,8 @@ fn wrong_usage_and_bad_tables_are_one_line() {
     let (table, out) = (path("table.csv"), path("run"));
     fs::write(&table, "file,class\na.nii,1\n").unwrap();
     let refuse = |code, more: &[&str]| {
-        fail(code, &[&["finetune", "classify", "--out", &out, "--quiet"], more].concat())
+        let base = ["finetune", "classify", "--out", &out, "--quiet"];
+        fail(code, &[&base[..], more].concat())
     };
     assert!(refuse(2, &[]).contains("--data"));
     assert!(refuse(2, &["--data", &table, "--cube", "30x32x16"]).contains("30x32x16"));

@@ -81,6 +81,8 @@ pub fn weighted_loss(loss: Loss, weights: Option<Vec<f32>>, name: &dyn fmt::Disp
         {
             return refused("of two classes, neither may weigh nothing");
         }
+        // Not the weighted loss with weight 1, whose gradient rounds otherwise.
+        (Loss::BceWithLogits, &[first, second]) if first == second => loss,
         (Loss::BceWithLogits, &[first, second]) => Loss::WeightedBceWithLogits { positive: second / first },
         (Loss::SigmoidFocal { gamma, .. }, &[first, second]) => {
             Loss::SigmoidFocal { alpha: second / (first + second), gamma }
@@ -175,6 +177,7 @@ mod tests {
         let smooth = 1.0;
         let weighted = of(Loss::BceWithLogits, &[0.5, 2.0]).unwrap();
         assert!(weighted.loss == Loss::WeightedBceWithLogits { positive: 4.0 } && weighted.weights.is_none());
+        assert_eq!(of(Loss::BceWithLogits, &[2.0, 2.0]).unwrap().loss, Loss::BceWithLogits);
         let weighted = of(Loss::SigmoidFocal { alpha: 0.25, gamma: 2.0 }, &[1.0, 3.0]).unwrap();
         assert_eq!(weighted.loss, Loss::SigmoidFocal { alpha: 0.75, gamma: 2.0 });
         for loss in [

@@ -119,6 +119,8 @@ macro_rules! target_config {
     };
     ($config:ty; $($own:ident),+; data: $($data:ident),+; validation: $($validation:ident),+) => {
         impl $crate::finetune::TargetConfig for $config {
+            // Some of the fields are Copy, others are not.
+            #[allow(clippy::clone_on_copy)]
             fn settings(&self) -> $crate::finetune::TargetSettings {
                 $crate::finetune::TargetSettings {
                     $($own: self.$own.clone(),)+

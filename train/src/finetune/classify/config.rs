@@ -268,9 +268,11 @@ mod tests {
 
     #[test]
     fn a_resolved_configuration_reads_back_equal() {
-        let mut config = ClassificationConfig::default();
-        config.class_weights = ClassWeights::Given(vec![1.0, 4.5]);
-        config.sampler = Sampler::Balanced;
+        let mut config = ClassificationConfig {
+            class_weights: ClassWeights::Given(vec![1.0, 4.5]),
+            sampler: Sampler::Balanced,
+            ..ClassificationConfig::default()
+        };
         config.data.valid = vec!["subset9".into()];
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), config.to_toml().unwrap()).unwrap();

@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn splits_come_from_the_table_or_a_file() {
-        let rows: Vec<(&str, usize)> = vec![("a", 0), ("a", 1), ("b", 0), ("c", 1)];
+        let rows = [("a", 0), ("a", 1), ("b", 0), ("c", 1)];
         let column = table(&rows, |row| [Some("train"), Some("train"), Some("val"), Some("test")][row]);
         let chosen = Rows::choose(&column, &data(), 1).unwrap();
         assert_eq!(chosen, Rows { train: vec![0, 1], valid: vec![2] });
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_row_without_a_label_is_named() {
-        let rows: Vec<(&str, usize)> = vec![("a", 0), ("b", 1), ("c", 1)];
+        let rows = [("a", 0), ("b", 1), ("c", 1)];
         let mut table = table(&rows, |row| [Some("train"), Some("train"), Some("valid")][row]);
         table.rows[2].label = None;
         assert!(Rows::choose(&table, &data(), 1).unwrap_err().to_string().contains("line 4"));

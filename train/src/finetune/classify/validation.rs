@@ -93,7 +93,7 @@ mod tests {
         let binary: Vec<Vec<f64>> = [0.9, 0.4, 0.65, 0.2].map(|p| vec![p, 1.0 - p]).to_vec();
         assert_eq!(area_under_curve(&binary, &[0, 0, 1, 1]).unwrap(), Some(0.75));
         assert_eq!(area_under_curve(&binary, &[1, 1, 1, 1]).unwrap(), None);
-        let three = vec![vec![0.7, 0.2, 0.1], vec![0.1, 0.8, 0.1], vec![0.5, 0.4, 0.1], vec![0.2, 0.3, 0.5]];
+        let three = [vec![0.7, 0.2, 0.1], vec![0.1, 0.8, 0.1], vec![0.5, 0.4, 0.1], vec![0.2, 0.3, 0.5]];
         // Class 0: 1, class 1: 3/4 … of rows 1 and 3 against 0 and 2; class 2 does not occur.
         let first = one_vs_rest(&three.concat(), &[0, 1, 0, 1], 3, 0).unwrap().auc().unwrap();
         let second = one_vs_rest(&three.concat(), &[0, 1, 0, 1], 3, 1).unwrap().auc().unwrap();
