@@ -121,7 +121,8 @@ fn the_values_of_brats_come_back_and_score_the_same_either_way() {
     let values =
         evaluate(&path("data"), &out, &["--predictions", text(&path("values")), "--labels", "1,2,4"]);
     let found = evaluate(&path("data"), &out, &["--predictions", text(&path("values"))]);
-    let numbers = ["--predictions", text(&path("numbers")), "--class-numbers", "--labels", "1,2,4"];
+    let folder = path("numbers");
+    let numbers = ["--predictions", text(&folder), "--class-numbers", "--labels", "1,2,4"];
     let numbers = evaluate(&path("data"), &out, &numbers);
     assert_eq!(network["cases"], 3);
     assert!(network["mean_of_classes"]["dice"]["mean"].as_f64().unwrap() > 0.2, "{network}");
@@ -140,8 +141,9 @@ fn merged_labels_are_written_as_the_first_of_them() {
     let values = voxels(&path("values/a.nii"));
     assert!(values.iter().all(|value| [0.0, 4.0].contains(value)) && values.contains(&4.0));
     let network = evaluate(&path("data"), &path("out"), &["--weights", &weights]);
-    let files = ["--predictions", text(&path("values")), "--labels", "4+1+2=whole"];
-    let files = evaluate(&path("data"), &path("out"), &files);
+    let folder = path("values");
+    let files =
+        evaluate(&path("data"), &path("out"), &["--predictions", text(&folder), "--labels", "4+1+2=whole"]);
     assert_eq!(network["classes"][0]["class"], "whole");
     assert_eq!(network["classes"], files["classes"]);
 }

@@ -227,6 +227,11 @@ impl Segmenter {
         let mut voxels = vec![0; self.task.classes.len()];
         found.labels.iter().for_each(|&label| voxels[usize::from(label)] += 1);
         let size = found.grid.input_size();
+        let values = self.task.written_values(class_numbers);
+        found.labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
+        write_like(first, out, size, Voxels::Labels(&found.labels))?;
+        // A volume of probabilities takes memory enough.
+        found.labels = Vec::new();
         if let (Some(spill), Some(path)) = (spill, probabilities) {
             let [nx, ny, nz] = found.grid.oriented_size();
             let mut spill = spill.finish(ny * nz)?;
@@ -237,9 +242,6 @@ impl Segmenter {
                 write_like(first, &class_path(path, class), size, Voxels::Probabilities(&values))?;
             }
         }
-        let values = self.task.written_values(class_numbers);
-        found.labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
-        write_like(first, out, size, Voxels::Labels(&found.labels))?;
         let seconds = start.elapsed().as_secs_f64();
         Ok(Prediction { out: out.to_path_buf(), size, voxels, windows: found.windows, seconds })
     }
