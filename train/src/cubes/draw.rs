@@ -33,7 +33,11 @@ impl std::fmt::Display for Flat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { side, share, window: [low, high] } = self;
         let end = if *side == "above" { "its upper end" } else { "5 % of its width" };
-        write!(f, "{:.0} % of the voxels lie {side} {end}: the window {low},{high} does not fit", 100.0 * share)
+        write!(
+            f,
+            "{:.0} % of the voxels lie {side} {end}: the window {low},{high} does not fit",
+            100.0 * share
+        )
     }
 }
 
@@ -157,13 +161,7 @@ impl<'a> Cutter<'a> {
     fn new(settings: &'a CubeSettings) -> Self {
         let [nx, ny, _] = settings.cube;
         let resize = (settings.crop != [nx, ny]).then(|| Resizer::new(settings.crop, [nx, ny]));
-        Self {
-            settings,
-            threshold: settings.threshold(),
-            resize,
-            block: Vec::new(),
-            resized: Vec::new(),
-        }
+        Self { settings, threshold: settings.threshold(), resize, block: Vec::new(), resized: Vec::new() }
     }
 
     /// The tissue score of the block at `corner`, and whether it was kept, that is, cut into `cube`.

@@ -115,10 +115,10 @@ impl CubeSettings {
         if !(low.is_finite() && high.is_finite() && low < high) {
             return usage(format!("the window {low},{high} must be two numbers, the lower one first"));
         }
-        if let Some([low, high]) = self.percentiles {
-            if !(0.0 <= low && low < high && high <= 100.0) {
-                return usage(format!("percentiles {low},{high} must be in order between 0 and 100"));
-            }
+        if let Some([low, high]) = self.percentiles
+            && !(0.0 <= low && low < high && high <= 100.0)
+        {
+            return usage(format!("percentiles {low},{high} must be in order between 0 and 100"));
         }
         let (least, most) = (self.min_tissue, self.max_tissue);
         if !(0.0..=1.0).contains(&least) || !(0.0..=1.0).contains(&most) || least > most {

@@ -67,13 +67,17 @@ fn class_of(column: &str) -> Option<String> {
     (name.eq_ignore_ascii_case(PROBABILITY) && !class.is_empty()).then(|| class.to_string())
 }
 
+/// Probabilities of the rows at a place (micrometres; `None`: the whole volume) by the name of the volume, in their
+/// order.
+type ByPlace<'a> = HashMap<Option<[i64; 3]>, HashMap<&'a str, VecDeque<&'a [f64]>>>;
+
 /// Gives the rows of a table the probabilities of another by volume (as the table calls it, or its path) and place
 /// (to 0.001 mm), rows of equal place in their order.
 ///
 /// # Errors
 /// Rows without a probability: one error that counts them and names the first.
 pub fn join(table: CandidateTable, predictions: &Scored) -> Result<Scored> {
-    let mut results: HashMap<Option<[i64; 3]>, HashMap<&str, VecDeque<&[f64]>>> = HashMap::new();
+    let mut results = ByPlace::new();
     for (row, values) in predictions.rows() {
         results.entry(place(row)).or_default().entry(&row.volume).or_default().push_back(values);
     }
