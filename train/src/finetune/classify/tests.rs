@@ -104,7 +104,7 @@ fn separable_classes_are_learned_and_told_from_the_checkpoint() {
         assert!((one[1] - many[1]).abs() < 1e-6 && (one[1] - flipped[1]).abs() < 0.5);
     }
     assert!(one != flipped);
-    says(&Segmenter::load(&best).unwrap_err(), &["best.safetensors", "classifier", "segmentation is needed"]);
+    says(&Segmenter::load(&best).unwrap_err(), &["best.safetensors", "holds a classifier"]);
 }
 
 #[test]
