@@ -95,4 +95,5 @@ def main():
     print(target, target.stat().st_size)
 
 
-main()
+if __name__ == "__main__":
+    main()

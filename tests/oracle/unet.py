@@ -64,3 +64,22 @@ class UNet3D(nn.Module):
         c = self.down_tr256(self.pool(b))
         d = self.down_tr512(self.pool(c))
         return self.out_tr(self.up_tr64(self.up_tr128(self.up_tr256(d, c), b), a))
+
+
+class Classifier3D(nn.Module):
+    """The encoder, global average pooling and two fully connected layers; returns logits."""
+
+    def __init__(self, width=32, act="relu", channels=1, classes=1):
+        super().__init__()
+        w = width
+        self.down_tr64 = Down(channels, w, 2 * w, act)
+        self.down_tr128 = Down(2 * w, 2 * w, 4 * w, act)
+        self.down_tr256 = Down(4 * w, 4 * w, 8 * w, act)
+        self.down_tr512 = Down(8 * w, 8 * w, 16 * w, act)
+        self.dense_1 = nn.Linear(16 * w, 32 * w)
+        self.dense_2 = nn.Linear(32 * w, classes)
+        self.pool = nn.MaxPool3d(2)
+
+    def forward(self, x):
+        x = self.down_tr512(self.pool(self.down_tr256(self.pool(self.down_tr128(self.pool(self.down_tr64(x)))))))
+        return self.dense_2(torch.relu(self.dense_1(x.mean((2, 3, 4)))))

@@ -1,6 +1,8 @@
 //! What the whole-program tests in `tests/tests` share: running the `genesis` program, and cubes to
 //! run it on.
 
+pub mod pages;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -62,7 +64,10 @@ pub fn fail(code: i32, arguments: &[&str]) -> String {
     let errors: Vec<&str> = err.lines().filter(|line| line.starts_with("error:")).collect();
     assert_eq!(errors.len(), 1, "genesis {shown} should print one error line:\n{err}");
     assert!(!err.contains("internal error"), "genesis {shown} panicked:\n{err}");
-    errors[0].to_string()
+    // clap names the arguments that are missing in the lines after its own.
+    let after = err.lines().skip_while(|line| !line.starts_with("error:")).skip(1);
+    let named: Vec<&str> = after.take_while(|_| errors[0].ends_with(':')).map(str::trim).collect();
+    [errors[0], &named.join(" ")].join(" ").trim_end().to_string()
 }
 
 fn text(bytes: &[u8]) -> String {
