@@ -10,3 +10,4 @@ pub mod modules;
 pub mod occupancy;
 pub mod procedures;
 pub mod stream;
+pub mod unsupported;
