@@ -163,7 +163,7 @@ class Classification(Lidc, Task):
         return ["--data", self.csv, "--split", "test"]
 
     def scores(self, report):
-        return {"AUC": report["auc"]["value"]}
+        return {"AUC": report["auc"]}
 
 
 class Boxes(Classification):
