@@ -109,7 +109,7 @@ class Lidc:
     def own(self):
         images = self.data / "lidc-nodule-cubes" / "images"
         files = [images / f"{name}.nii.gz" for name in self.splits["train"]]
-        return self.link("own", files), ["--cube", "48x48x48", "--border", "0,0,0", "--max-tissue", "1", "--per-volume",
+        return self.link("own", files), ["--cube", "48x48x40", "--border", "0,0,0", "--max-tissue", "1", "--per-volume",
                                          "4"]
 
     def part(self, name):
