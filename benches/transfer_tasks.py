@@ -76,7 +76,8 @@ class Segmentation(Task):
         return ["--data", self.labelled, "--splits", self.data / "splits.json", "--splits-key", self.split_name]
 
     def scores(self, report):
-        return {name: report["classes"][number]["dice"]["mean"] for number, name in self.classes}
+        found = {each["class"]: each["metrics"]["dice"]["mean"] for each in report["classes"]}
+        return {f"Dice {name}": found[label] for label, name in self.classes}
 
 
 class Hippocampus(Segmentation):
@@ -84,7 +85,7 @@ class Hippocampus(Segmentation):
     fractions = [0.1, 0.25, 1.0]
     patch = "32x48x32"
     modality = ["--modality", "mri"]
-    classes = [("1", "anterior"), ("2", "posterior")]
+    classes = [("label 1", "anterior"), ("label 2", "posterior")]
     baseline = ("The average training label alone, without looking at the image: Dice 0.61 anterior, 0.63 posterior. "
                 "Test split: 11 cases.")
 
@@ -109,7 +110,7 @@ class Lidc:
     def own(self):
         images = self.data / "lidc-nodule-cubes" / "images"
         files = [images / f"{name}.nii.gz" for name in self.splits["train"]]
-        return self.link("own", files), ["--cube", "48x48x48", "--border", "0,0,0", "--max-tissue", "1", "--per-volume",
+        return self.link("own", files), ["--cube", "48x48x40", "--border", "0,0,0", "--max-tissue", "1", "--per-volume",
                                          "4"]
 
     def part(self, name):
@@ -124,7 +125,7 @@ class Lidc:
 class Nodules(Lidc, Segmentation):
     fractions = [0.1, 0.25, 1.0]
     patch = "48x48x48"
-    classes = [("1", "nodule")]
+    classes = [("label 1", "nodule")]
     baseline = "Test split: 13 nodules of 13 patients."
 
     def prepare(self):
@@ -163,7 +164,7 @@ class Classification(Lidc, Task):
         return ["--data", self.csv, "--split", "test"]
 
     def scores(self, report):
-        return {"AUC": report["auc"]["value"]}
+        return {"AUC": report["auc"]}
 
 
 class Boxes(Classification):
