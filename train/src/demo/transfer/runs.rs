@@ -25,6 +25,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What one run ended with.
 type Outcome = Result<(TransferRun, Detail)>;
 
+/// The learning rate of every run, ten times the default: restoration at rate 1 leaves large weights before batch
+/// norm, which Adam's steps then hardly turn in a run this short. On the validation phantoms (8 labelled) the Dice
+/// is 0.55 from scratch and 0.49 pre-trained (3 seeds); at the default rate it was 0.52 and 0.23 (one seed).
+const LEARNING_RATE: f64 = 1e-2;
+
 /// Validations of a run, about.
 const VALIDATIONS: u64 = 5;
 
@@ -135,8 +140,8 @@ fn test_cases(transfer: &Transfer<'_>, crops: &Crops) -> Result<Vec<Arc<Case>>> 
 }
 
 impl Job {
-    /// `genesis finetune segment`'s defaults but for the budget and the lighter augmentation that suits a
-    /// short run; nothing differs between the starts.
+    /// `genesis finetune segment`'s defaults but for the budget, the rate and the lighter augmentation that
+    /// suit a short run; nothing differs between the starts.
     fn config(&self, transfer: &Transfer<'_>, crops: &Crops, weights: &Path) -> Result<SegmentationConfig> {
         let settings = transfer.settings;
         let mut config = SegmentationConfig {
@@ -153,6 +158,7 @@ impl Job {
             augmentation: AugmentationRecipe::light(),
             ..SegmentationConfig::default()
         };
+        config.optimizer.learning_rate = LEARNING_RATE;
         config.patch.size = settings.crop;
         config.patch.per_case = 1;
         let folder = |path: &Path| std::fs::canonicalize(path).map_err(Error::io("read", path));
