@@ -1,6 +1,8 @@
 //! What the whole-program tests in `tests/tests` share: running the `genesis` program, and cubes to
 //! run it on.
 
+pub mod pages;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;

@@ -23,6 +23,8 @@ fn weights(path: &Path, classes: usize) {
     let task = TaskDescription {
         task: Task::Segment,
         classes: ["background", "liver", "tumour"][..classes.max(2)].iter().map(|&c| c.into()).collect(),
+        values: Vec::new(),
+        inputs: None,
         channels: 1,
         patch: [16, 16, 8],
         preprocessing: Preprocessing {

@@ -22,6 +22,8 @@ fn weights(folder: &Path, name: &str, channels: usize, classes: usize, spacing: 
     let task = TaskDescription {
         task: Task::Segment,
         classes: ["background", "liver", "tumour"][..classes.max(2)].iter().map(|&c| c.into()).collect(),
+        values: Vec::new(),
+        inputs: None,
         channels,
         patch: [16, 16, 8],
         preprocessing: Preprocessing {

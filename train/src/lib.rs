@@ -4,6 +4,7 @@
 
 pub mod augment;
 pub mod bench;
+pub mod candidates;
 pub mod commands;
 pub mod cubes;
 pub mod deform;

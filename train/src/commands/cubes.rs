@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 #[command(after_help = "Examples:
   genesis cubes --volumes LUNA16/subset0 --out bat_32_64x64x32_0.npy
   genesis cubes --volumes scans-2mm --out cubes.npy --border 45,55,15 --cube 32x32x16
-  genesis cubes --volumes brains --out cubes.npy --modality mri --min-tissue 0.3")]
+  genesis cubes --volumes brains --out cubes.npy --modality mri --percentiles 0.5,99.5 --min-tissue 0.3")]
 pub struct CubesArgs {
     /// Folder of volumes, searched with all folders below
     #[arg(long, value_name = "DIR")]
@@ -46,6 +46,9 @@ pub struct CubesArgs {
     /// Intensities that become 0 and 1 [default: -1000,1000 for ct, 0,4000 for mri]
     #[arg(long, value_name = "LO,HI", allow_hyphen_values = true, value_parser = super::parse_window)]
     pub window: Option<[f64; 2]>,
+    /// Percentiles of each volume that become 0 and 1, such as 0.5,99.5 for MRI of any scanner
+    #[arg(long, value_name = "LO,HI", value_parser = super::parse_window, conflicts_with_all = ["window", "tissue_level"])]
+    pub percentiles: Option<[f64; 2]>,
     /// Voxels left out at both ends of each axis [default: 100,100,30 for ct, 0,0,0 for mri]
     #[arg(long, value_name = "X,Y,Z", value_parser = super::parse_triple)]
     pub border: Option<[usize; 3]>,
@@ -74,6 +77,7 @@ impl CubesArgs {
             crop: self.crop.unwrap_or([self.cube[0], self.cube[1]]),
             per_volume: self.per_volume,
             window,
+            percentiles: self.percentiles,
             border: self.border.unwrap_or(defaults.border),
             max_tissue: self.max_tissue.unwrap_or(defaults.max_tissue),
             min_tissue: self.min_tissue,

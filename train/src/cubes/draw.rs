@@ -6,6 +6,7 @@ use super::resize::Resizer;
 use super::settings::{CubeSettings, LOOK_AHEAD};
 use super::tissue::score_in_halves;
 use crate::error::{Error, Result};
+use crate::preprocess::percentiles;
 use crate::volume::Volume;
 
 /// Corners tried for every cube wanted.
@@ -16,7 +17,35 @@ const TRIES_PER_CUBE: usize = 50;
 pub struct ScaledVolume {
     voxels: Vec<f32>,
     size: [usize; 3],
+    /// Set where the window does not fit the volume.
+    flat: Option<Flat>,
 }
+
+/// Nearly all of a volume lies at one end of the window: little is left to restore.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flat {
+    side: &'static str,
+    share: f64,
+    window: [f64; 2],
+}
+
+impl std::fmt::Display for Flat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { side, share, window: [low, high] } = self;
+        let end = if *side == "above" { "its upper end" } else { "5 % of its width" };
+        write!(
+            f,
+            "{:.0} % of the voxels lie {side} {end}: the window {low},{high} does not fit",
+            100.0 * share
+        )
+    }
+}
+
+/// What counts as the lowest part of the window.
+const DARK: f32 = 0.05;
+/// The share of voxels at one end from which on a window does not fit. Chest CT has half of its voxels
+/// in air.
+const UNFIT_SHARE: f64 = 0.9;
 
 /// What came of a volume.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,18 +78,33 @@ impl ScaledVolume {
             )));
         }
         let mut voxels = volume.voxels;
-        let [low, high] = settings.window.map(|bound| bound as f32);
+        let window = settings.percentiles.map_or(settings.window, |wanted| percentiles(&voxels, wanted));
+        let [low, high] = window.map(|bound| bound as f32);
         let width = high - low;
+        if width <= 0.0 {
+            return Err(Error::Work(format!("has no contrast: both percentiles are {low}")));
+        }
+        let (mut below, mut above) = (0usize, 0usize);
         for value in &mut voxels {
             // A division, not a multiplication: the tissue level then meets its own voxels exactly.
             *value = (value.clamp(low, high) - low) / width;
+            below += usize::from(*value <= DARK);
+            above += usize::from(*value >= 1.0);
         }
-        Ok(Self { voxels, size: volume.size })
+        let unfit = voxels.len() as f64 * UNFIT_SHARE;
+        let flat = [(below, "below"), (above, "above")].into_iter().find(|(count, _)| *count as f64 > unfit);
+        let flat = flat.map(|(count, side)| Flat { side, share: count as f64 / voxels.len() as f64, window });
+        Ok(Self { voxels, size: volume.size, flat })
     }
 
     /// Voxels along x, y and z, after the change to LPS.
     pub fn size(&self) -> [usize; 3] {
         self.size
+    }
+
+    /// What is wrong with the window, if it does not fit the volume.
+    pub fn flat(&self) -> Option<Flat> {
+        self.flat
     }
 
     /// Draws corners uniformly until enough cubes are kept or all tries are used, and hands every kept
@@ -116,15 +160,8 @@ struct Cutter<'a> {
 impl<'a> Cutter<'a> {
     fn new(settings: &'a CubeSettings) -> Self {
         let [nx, ny, _] = settings.cube;
-        let [low, high] = settings.window.map(|bound| bound as f32);
         let resize = (settings.crop != [nx, ny]).then(|| Resizer::new(settings.crop, [nx, ny]));
-        Self {
-            settings,
-            threshold: (settings.tissue_level as f32 - low) / (high - low),
-            resize,
-            block: Vec::new(),
-            resized: Vec::new(),
-        }
+        Self { settings, threshold: settings.threshold(), resize, block: Vec::new(), resized: Vec::new() }
     }
 
     /// The tissue score of the block at `corner`, and whether it was kept, that is, cut into `cube`.

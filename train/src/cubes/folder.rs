@@ -77,6 +77,12 @@ pub fn extract_volumes(
             .and_then(|volume| ScaledVolume::new(volume, settings).map_err(|error| Error::file(path, error)));
         let (cubes, reason) = match scaled {
             Ok(scaled) => {
+                if let Some(flat) = scaled.flat() {
+                    tracing::warn!(
+                        "{}: {flat}; --window takes another, --percentiles 0.5,99.5 fits every volume by itself",
+                        path.display()
+                    );
+                }
                 let mut stream = Stream::new(seed, 0, index as u64, Purpose::Cubes);
                 let drawn = scaled.draw(settings, &mut stream, |_, cube| writer.push(cube))?;
                 let reason = format!(

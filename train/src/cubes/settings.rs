@@ -28,6 +28,10 @@ pub struct CubeSettings {
     pub per_volume: usize,
     /// Intensities that become 0 and 1; those outside are clipped.
     pub window: [f64; 2],
+    /// Percentiles of each volume that become 0 and 1 instead of `window`, for MRI whose units differ from
+    /// scanner to scanner. Tissue is then what is above a tenth of the way between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentiles: Option<[f64; 2]>,
     /// Voxels left out at both ends of each axis.
     pub border: [usize; 3],
     /// The largest tissue score, as a share of the cube's voxels, of a cube that is kept.
@@ -51,6 +55,7 @@ impl CubeSettings {
             crop: [64, 64],
             per_volume: 32,
             window: [-1000.0, 1000.0],
+            percentiles: None,
             border: [100, 100, 30],
             max_tissue: 0.15,
             min_tissue: 0.0,
@@ -71,6 +76,15 @@ impl CubeSettings {
     /// The tissue level of MRI for a window: a tenth of the way up.
     pub fn mri_tissue_level([low, high]: [f64; 2]) -> f64 {
         low + 0.1 * (high - low)
+    }
+
+    /// The share of the window from which on a voxel counts as tissue.
+    pub(super) fn threshold(&self) -> f32 {
+        if self.percentiles.is_some() {
+            return Self::mri_tissue_level([0.0, 1.0]) as f32;
+        }
+        let [low, high] = self.window.map(|bound| bound as f32);
+        (self.tissue_level as f32 - low) / (high - low)
     }
 
     /// True if some tissue score leads to rejection.
@@ -101,6 +115,11 @@ impl CubeSettings {
         if !(low.is_finite() && high.is_finite() && low < high) {
             return usage(format!("the window {low},{high} must be two numbers, the lower one first"));
         }
+        if let Some([low, high]) = self.percentiles
+            && !(0.0 <= low && low < high && high <= 100.0)
+        {
+            return usage(format!("percentiles {low},{high} must be in order between 0 and 100"));
+        }
         let (least, most) = (self.min_tissue, self.max_tissue);
         if !(0.0..=1.0).contains(&least) || !(0.0..=1.0).contains(&most) || least > most {
             return usage(format!(
@@ -108,7 +127,7 @@ impl CubeSettings {
             ));
         }
         let level = self.tissue_level;
-        if self.filters() && !(level > low && level <= high) {
+        if self.percentiles.is_none() && self.filters() && !(level > low && level <= high) {
             return usage(format!(
                 "the tissue level {level} lies outside the window {low},{high}, so every voxel would count \
                  alike; give --tissue-level inside it, or switch the filter off with --max-tissue 1 --min-tissue 0"

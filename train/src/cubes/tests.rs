@@ -138,6 +138,39 @@ fn needed_sizes_are_the_originals() {
 }
 
 #[test]
+fn percentiles_make_the_units_of_a_scanner_irrelevant_and_an_unfit_window_is_told_of() {
+    let volume = lump_volume([40, 44, 30], 6);
+    let mut settings = small_settings();
+    settings.percentiles = Some([1.0, 99.0]);
+    let cubes = |volume: Volume, settings: &CubeSettings| {
+        let scaled = ScaledVolume::new(volume, settings).expect("large enough");
+        let mut all = Vec::new();
+        let mut stream = Stream::new(1, 0, 0, Purpose::Cubes);
+        let keep = |_: [usize; 3], cube: &[f32]| {
+            all.extend_from_slice(cube);
+            Ok(())
+        };
+        scaled.draw(settings, &mut stream, keep).expect("drawn");
+        (all, scaled.flat())
+    };
+    let (expected, fits) = cubes(volume.clone(), &settings);
+    assert!(!expected.is_empty() && fits.is_none());
+    let mut other = volume.clone();
+    other.voxels.iter_mut().for_each(|value| *value = 16.0 * *value + 65536.0);
+    assert_eq!(cubes(other.clone(), &settings).0, expected);
+    settings.percentiles = None;
+    settings.max_tissue = 1.0;
+    let flat = cubes(other.clone(), &settings).1.expect("saturated").to_string();
+    assert!(flat.starts_with("100 % of the voxels lie above") && flat.contains("-1000,1000"), "{flat}");
+    settings.percentiles = Some([99.0, 1.0]);
+    assert!(settings.check().is_err());
+    settings.percentiles = Some([0.0, 100.0]);
+    other.voxels.fill(3.0);
+    let error = ScaledVolume::new(other, &settings).expect_err("no contrast").to_string();
+    assert!(error.contains("no contrast"), "{error}");
+}
+
+#[test]
 fn axis_order_and_direction_of_the_file_do_not_matter() {
     let volume = lump_volume([40, 44, 30], 4);
     let turned = volume

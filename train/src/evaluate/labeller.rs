@@ -2,7 +2,7 @@
 
 use super::case::Labels;
 use crate::evaluation::two_class_iou::TwoClassIou;
-use crate::finetune::{CaseFiles, Class, Classes, Dataset, LABELS_KEY, case_name, label_classes};
+use crate::finetune::{CaseFiles, Class, Classes, Dataset, case_name, label_classes};
 use crate::inference::{PredictionSettings, Segmenter};
 use crate::preprocess::{Grid, Intensity};
 use crate::training::checkpoint::CONFIG_KEY;
@@ -22,8 +22,8 @@ pub enum LabelSource {
     Predictions {
         /// The folder.
         folder: PathBuf,
-        /// The label maps hold the numbers of the classes (0, 1, 2, …, as `genesis predict` writes them) and
-        /// not the data set's values.
+        /// The label maps hold the numbers of the classes (0, 1, 2, …, as `genesis predict --class-numbers` writes
+        /// them) and not the data set's values.
         class_numbers: bool,
     },
 }
@@ -64,7 +64,7 @@ impl Labeller {
             LabelSource::Weights(path) => {
                 let state = read_checkpoint(path)?.state;
                 let segmenter = Box::new(Segmenter::from_state(path, &state)?);
-                let classes = network_classes(path, &state, &segmenter, dataset, wanted, cases)?;
+                let classes = network_classes(path, &segmenter, dataset, wanted, cases)?;
                 Ok((Self::Network { segmenter, trained_on: trained_on(&state) }, classes))
             }
             LabelSource::Predictions { folder, class_numbers } => {
@@ -80,6 +80,17 @@ impl Labeller {
                 let classes = if *class_numbers { numbered(&reference)? } else { reference.clone() };
                 Ok((Self::Files { folder: folder.clone(), files, classes }, reference))
             }
+        }
+    }
+
+    /// The volumes of a scan that labels are made from: those the network was trained on.
+    ///
+    /// # Errors
+    /// A channel that is not there.
+    pub fn choose(&self, volumes: Vec<Volume>, names: &[String]) -> Result<Vec<Volume>> {
+        match self {
+            Self::Network { segmenter, .. } => segmenter.task.choose(volumes, names),
+            Self::Files { .. } => Ok(volumes),
         }
     }
 
@@ -164,17 +175,19 @@ fn find<'a>(
 /// The classes of a network, with the data set's values.
 fn network_classes(
     path: &Path,
-    state: &StateDict,
     segmenter: &Segmenter,
     dataset: &Dataset,
     wanted: &[String],
     cases: &[CaseFiles],
 ) -> Result<Classes> {
-    let names = &segmenter.task.classes;
-    let mut classes = match state.metadata.get(LABELS_KEY) {
-        Some(text) if wanted.is_empty() => serde_json::from_str::<Classes>(text)
-            .map_err(|error| Error::file(path, format!("metadata {LABELS_KEY}: {error}")))?,
-        _ => dataset.classes(wanted, cases, true)?,
+    let task = &segmenter.task;
+    let names = &task.classes;
+    let mut classes = if wanted.is_empty() && !task.values.is_empty() {
+        let class =
+            |(name, values): (&String, &Vec<u8>)| Class { name: name.clone(), values: values.clone() };
+        Classes { foreground: names.iter().zip(&task.values).skip(1).map(class).collect(), permitted: None }
+    } else {
+        dataset.classes(wanted, cases, true)?
     };
     if classes.count() != names.len() {
         let all = names[1..].join(", ");

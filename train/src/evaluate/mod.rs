@@ -9,10 +9,13 @@
 //!                                                               └─ strip ─── dice.png
 //! ```
 //!
-//! Every case is scored on the grid its scan came on, not on the network's working grid, so that networks of
+//! [`classification`] does the same for classifiers, from tables of candidates.
+//!
+//! Every case of a segmentation is scored on the grid its scan came on, not on the network's working grid, so that networks of
 //! different spacings compare. What a metric is, and when it is undefined, says [`crate::evaluation`].
 
 mod case;
+pub mod classification;
 mod labeller;
 mod overlay;
 mod segmentation;

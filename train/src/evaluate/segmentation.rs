@@ -12,6 +12,7 @@ use crate::finetune::{CaseFiles, CaseReader, Classes, Dataset, label_classes};
 use crate::inference::PredictionSettings;
 use crate::progress::{Progress, note};
 use crate::report::file::write_atomically;
+use crate::volume::Volume;
 use crate::{Error, Result, preprocess};
 use genesis_kernels::Context;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ pub struct SegmentationEvaluation {
     pub part: Part,
     /// The foreground classes as in fine-tuning; empty: the network's, or every label.
     pub labels: Vec<String>,
-    /// The channels used, by number or name; empty: all.
+    /// The channels used, by number or name; empty: the network's, or all.
     pub channels: Vec<String>,
     /// How the network is run.
     pub prediction: PredictionSettings,
@@ -84,7 +85,8 @@ pub fn evaluate_segmentation(
     }
     let preprocessing = preprocess::Preprocessing::default();
     let reader = CaseReader { classes: classes.clone(), preprocessing, channels };
-    let mut scorer = Scorer { cx, labeller, reader, request, window: None };
+    let names = dataset.channels;
+    let mut scorer = Scorer { cx, labeller, reader, names, request, window: None };
     scorer.window = scorer.labeller.window();
     let (mut cases, mut pictures) = (Vec::new(), Vec::new());
     let progress = Progress::new("cases", selected.len() as u64, request.quiet);
@@ -105,7 +107,7 @@ pub fn evaluate_segmentation(
     progress.finish();
     write_pictures(out, &cases, &pictures, &classes)?;
     let names = &classes.names()[1..];
-    write_atomically(&out.join("cases.csv"), csv(&cases, names, &failed).as_bytes())?;
+    write_atomically(&out.join("cases.csv"), &csv(&cases, names, &failed)?)?;
     let ranked = ranked(&cases);
     let named = |place: usize| ranked.map(|ranked| cases[ranked[place]].name.clone());
     let network = matches!(request.source, LabelSource::Weights(_));
@@ -147,18 +149,32 @@ struct Scorer<'a> {
     cx: &'a Context,
     labeller: Labeller,
     reader: CaseReader,
+    /// The names of the data set's channels, as far as it has any.
+    names: Vec<String>,
     request: &'a SegmentationEvaluation,
     window: Option<(f32, f32)>,
 }
 
 impl Scorer<'_> {
+    /// The channels of a scan that the user chose, or else those the network was trained on.
+    fn images(&self, files: &CaseFiles) -> Result<Vec<Volume>> {
+        let volumes = self.reader.images(files)?;
+        if !self.reader.channels.is_empty() {
+            return Ok(volumes);
+        }
+        self.labeller.choose(volumes, &self.names).map_err(|error| match error {
+            Error::Work(cause) => Error::file(files.image(), cause),
+            other => other,
+        })
+    }
+
     /// The scores of a case, and its picture as PNG.
     fn score(&mut self, files: &CaseFiles, progress: &Progress) -> Result<(CaseScores, Vec<u8>)> {
         let about = |error: Error| match error {
             Error::Work(cause) => Error::file(files.image(), cause),
             other => other,
         };
-        let volumes = self.reader.images(files)?;
+        let volumes = self.images(files)?;
         let scan = &volumes[0];
         let lattice = preprocess::Grid::new(scan, &self.reader.preprocessing).map_err(about)?;
         let reference = label_classes(&files.label, &self.reader.classes, &lattice)?;
@@ -174,7 +190,7 @@ impl Scorer<'_> {
             // An empty reference: where the network sees something, or the middle.
             let size = grid.size();
             let centre = centre_of_mass(&labels.predicted, size).unwrap_or(size.map(|extent| extent / 2));
-            shown = self.reader.images(files)?.first().map(|scan| View::cut(scan, centre));
+            shown = self.images(files)?.first().map(|scan| View::cut(scan, centre));
         }
         let foreground = self.reader.classes.foreground.len();
         let tolerance = self.request.tolerance_mm;

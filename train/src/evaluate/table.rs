@@ -2,43 +2,37 @@
 
 use super::case::{CaseScores, METRICS};
 use super::summary::Failure;
+use crate::Result;
+use crate::candidates::CsvText;
 
 /// The whole file: `case,class,` the [metrics](METRICS), `iou_two_class_mean,error`. An undefined value is an
 /// empty cell; a case that failed has one line, with nothing but its name and the error.
-pub fn csv(cases: &[CaseScores], classes: &[String], failed: &[Failure]) -> String {
-    let mut text = String::from("case,class");
-    for metric in &METRICS {
-        text.push(',');
-        text.push_str(metric.name);
-    }
-    text.push_str(",iou_two_class_mean,error\n");
+///
+/// # Errors
+/// None that scores can cause.
+pub fn csv(cases: &[CaseScores], classes: &[String], failed: &[Failure]) -> Result<Vec<u8>> {
+    let mut table = CsvText::new();
+    let metrics = METRICS.iter().map(|metric| metric.name.to_string());
+    table
+        .row(["case", "class"].map(String::from).into_iter().chain(metrics).chain(LAST.map(String::from)))?;
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     for case in cases {
         for (class, scores) in classes.iter().zip(&case.classes) {
-            text.push_str(&format!("{},{}", quoted(&case.name), quoted(class)));
-            for metric in &METRICS {
-                text.push(',');
-                text.push_str(&number((metric.value)(scores)));
-            }
             let two_class = case.two_class_iou.as_ref().and_then(|iou| iou.value());
-            text.push_str(&format!(",{},\n", number(two_class)));
+            let last = [number(two_class), String::new()];
+            let metrics = METRICS.iter().map(|metric| number((metric.value)(scores)));
+            table.row([case.name.clone(), class.clone()].into_iter().chain(metrics).chain(last))?;
         }
     }
     for failure in failed {
-        let empty = ",".repeat(METRICS.len() + 2);
-        text.push_str(&format!("{},{empty}{}\n", quoted(&failure.case), quoted(&failure.error)));
+        let empty = std::iter::repeat_n(String::new(), METRICS.len() + 2);
+        table.row([failure.case.clone()].into_iter().chain(empty).chain([failure.error.clone()]))?;
     }
-    text
+    table.finish()
 }
 
-/// A field as RFC 4180 has it.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_string()
-    }
-}
+/// The columns after the metrics.
+const LAST: [&str; 2] = ["iou_two_class_mean", "error"];
 
 #[cfg(test)]
 mod tests {
@@ -46,9 +40,8 @@ mod tests {
 
     #[test]
     fn fields_with_commas_are_quoted_and_failures_fill_their_line() {
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
         let failed = [Failure { case: "x".into(), error: "bad, really".into() }];
-        let text = csv(&[], &[], &failed);
+        let text = String::from_utf8(csv(&[], &[], &failed).unwrap()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let columns = lines[0].split(',').count();
         // The comma inside the quotes is one more.

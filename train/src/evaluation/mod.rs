@@ -25,6 +25,7 @@
 //! records what those compute, and the tests here hold every metric to it within 1e-6.
 
 pub mod bootstrap;
+pub mod brier;
 pub mod classification;
 pub mod confusion;
 pub mod detection;

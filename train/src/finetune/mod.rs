@@ -1,50 +1,35 @@
-//! Fine-tuning for target tasks (floor 5): from a folder of scans with label maps and pre-trained
-//! weights to a network that segments.
+//! Fine-tuning for target tasks (floor 5): from labelled scans and pre-trained weights to a network
+//! for the task.
 //!
 //! ```text
-//! folder ─ layout ─ split ─┬─ case ─ store ─ sampler ─ loader ─ trainer ─┐
-//!               classes ───┘                                             ├─ session ─ run directory
-//!                                        network (weights) ─ validation ─┘
+//! data ─ split ─ store ─ loader ─ target_trainer ─┐
+//!                                                 ├─ target_loop ─ run directory
+//!              network (weights) ─ validation ────┘
 //! ```
 //!
+//! [`segment`] and [`classify`] hold what only one task needs: its data, its loss, its validation. All
+//! else is shared, the training loop first of all.
+//!
 //! The whole network is trained, its last layer drawn anew when the number of classes differs (Zhou et
-//! al., *Models Genesis*, Medical Image Analysis 67 (2021) 101840); patches and validation follow
-//! nnU-Net (Isensee et al., Nature Methods 18, 2021).
+//! al., *Models Genesis*, Medical Image Analysis 67 (2021) 101840).
 
-mod case;
-mod classes;
-mod config;
-mod data;
-mod layout;
-mod loader;
+mod class_weights;
+pub mod classify;
 mod network;
-mod pictures;
-mod prediction;
-mod sampler;
-mod session;
+mod passes;
+pub mod segment;
+mod settings;
 mod split;
 mod store;
-#[cfg(test)]
-mod tests;
-mod trainer;
-mod validation;
+mod target_loop;
+mod target_trainer;
 
-pub(crate) use case::label_classes;
-pub use case::{Case, CaseReader};
-pub use classes::{Class, Classes};
-pub use config::{Freeze, LossName, SegmentationConfig, SegmentationData, SegmentationValidation};
-pub use data::SegmentationCases;
-pub(crate) use layout::case_name;
-pub use layout::{CaseFiles, Dataset, NamedLabel};
-pub use loader::{PatchBatch, PatchLoader, PatchOrder};
-pub use pictures::{LabelledRow, SegmentationSample, labelled_montage, segmentation_montage};
-pub use prediction::predict_classes;
-pub use sampler::{PatchConfig, PatchPlan, PatchSample};
-pub use session::{SegmentationSummary, finetune_segmentation};
+pub use class_weights::ClassWeights;
+pub use classify::*;
+pub use network::{TargetNetwork, starting_network};
+pub use segment::*;
+pub use settings::{Freeze, TargetConfig, TargetSettings, read_config};
 pub use split::Split;
-pub use store::CaseStore;
-pub use trainer::SegmentationTrainer;
-pub use validation::{CaseDice, DiceReport, dice, validate};
-
-/// Metadata key of a checkpoint's [`Classes`], as JSON: which values of label maps mean which class.
-pub const LABELS_KEY: &str = "genesis.labels";
+pub use store::{Store, Stored};
+pub use target_loop::{RunOutcome, TargetTask, Validation};
+pub use target_trainer::{TargetBatch, TargetLoss, TargetTrainer};

@@ -1,10 +1,53 @@
 //! The network a run starts from: drawn anew, or with weights transferred into it.
 
-use super::config::{Freeze, SegmentationConfig};
+use super::settings::{Freeze, TargetSettings};
 use crate::task::TASK_KEY;
 use crate::{Error, Result};
 use genesis_model::checkpoint::{StateDict, read_checkpoint};
-use genesis_model::{ClassifierConfig, Nonlinearity, Transfer, UNet3d, UNetConfig, is_classifier, transfer};
+use genesis_model::{
+    Classifier3d, ClassifierConfig, Network, Nonlinearity, Transfer, UNet3d, UNetConfig, is_classifier,
+    transfer,
+};
+
+/// A network that a target task trains.
+pub trait TargetNetwork: Network + Sized {
+    /// A network of a shape, its weights 0.
+    ///
+    /// # Errors
+    /// Memory.
+    fn of_shape(shape: UNetConfig) -> Result<Self>;
+
+    /// Which part of a checkpoint goes into such a network.
+    fn scope(state: &StateDict) -> Transfer;
+}
+
+impl TargetNetwork for UNet3d {
+    fn of_shape(shape: UNetConfig) -> Result<Self> {
+        Ok(Self::new(shape)?)
+    }
+
+    fn scope(state: &StateDict) -> Transfer {
+        // Metadata tell a target task; without, the weights were trained to restore images.
+        match state.metadata.contains_key(TASK_KEY) {
+            true => Transfer::EncoderDecoder,
+            false => Transfer::Features,
+        }
+    }
+}
+
+impl TargetNetwork for Classifier3d {
+    fn of_shape(shape: UNetConfig) -> Result<Self> {
+        let UNetConfig { channels, classes, width, activation } = shape;
+        Ok(Self::new(ClassifierConfig { channels, classes, width, activation })?)
+    }
+
+    fn scope(state: &StateDict) -> Transfer {
+        match is_classifier(state) {
+            true => Transfer::EncoderDecoder,
+            false => Transfer::Encoder,
+        }
+    }
+}
 
 /// The network for so many channels and outputs. Weights decide its width and activation; what became of
 /// every tensor is told. `going_on`: a checkpoint of the run follows, so weights are read for their shape
@@ -12,46 +55,42 @@ use genesis_model::{ClassifierConfig, Nonlinearity, Transfer, UNet3d, UNetConfig
 ///
 /// # Errors
 /// Weights that cannot be read or have another width than asked for; `freeze` without weights.
-pub fn starting_network(
-    config: &SegmentationConfig,
+pub fn starting_network<N: TargetNetwork>(
+    settings: &TargetSettings,
     channels: usize,
     outputs: usize,
     going_on: bool,
-) -> Result<UNet3d> {
-    let Some(path) = &config.weights else {
-        if config.freeze == Freeze::Encoder {
+) -> Result<N> {
+    let Some(path) = &settings.weights else {
+        if settings.freeze == Freeze::Encoder {
             return Err(Error::Usage(
                 "--freeze encoder would freeze random weights: give --weights FILE".into(),
             ));
         }
-        let width = if config.width == 0 { 32 } else { config.width };
-        let activation = config.activation;
-        let mut network = UNet3d::new(UNetConfig { channels, classes: outputs, width, activation })?;
-        network.initialise(config.initialiser, config.seed)?;
-        set_factors(&mut network, config)?;
+        let width = if settings.width == 0 { 32 } else { settings.width };
+        let activation = settings.activation;
+        let mut network = N::of_shape(UNetConfig { channels, classes: outputs, width, activation })?;
+        network.initialise(settings.initialiser, settings.seed)?;
+        set_factors(&mut network, settings)?;
         return Ok(network);
     };
     let checkpoint = read_checkpoint(path)?;
     let shape = shape_of(&checkpoint.state).map_err(|error| Error::file(path, error))?;
-    if config.width != 0 && config.width != shape.width {
-        let cause = format!("holds weights of width {}, --width says {}", shape.width, config.width);
+    if settings.width != 0 && settings.width != shape.width {
+        let cause = format!("holds weights of width {}, --width says {}", shape.width, settings.width);
         return Err(Error::file(path, cause));
     }
-    let mut network = UNet3d::new(UNetConfig { channels, classes: outputs, ..shape })?;
-    network.initialise(config.initialiser, config.seed)?;
+    let mut network = N::of_shape(UNetConfig { channels, classes: outputs, ..shape })?;
+    network.initialise(settings.initialiser, settings.seed)?;
     if !going_on {
-        // Metadata tell a target task; without, the weights were trained to restore images.
-        let scope = match checkpoint.state.metadata.contains_key(TASK_KEY) {
-            true => Transfer::EncoderDecoder,
-            false => Transfer::Features,
-        };
+        let scope = N::scope(&checkpoint.state);
         let report = transfer::into_network(&mut network, &checkpoint.state, scope)
             .map_err(|error| Error::file(path, error))?;
         for line in report.lines() {
             tracing::info!("{line}");
         }
     }
-    set_factors(&mut network, config)?;
+    set_factors(&mut network, settings)?;
     Ok(network)
 }
 
@@ -78,8 +117,8 @@ fn shape_of(state: &StateDict) -> Result<UNetConfig> {
 }
 
 /// Freezes or slows down the encoder.
-fn set_factors(network: &mut UNet3d, config: &SegmentationConfig) -> Result<()> {
-    let factor = if config.freeze == Freeze::Encoder { 0.0 } else { config.encoder_lr_factor as f32 };
+fn set_factors(network: &mut impl Network, settings: &TargetSettings) -> Result<()> {
+    let factor = if settings.freeze == Freeze::Encoder { 0.0 } else { settings.encoder_lr_factor as f32 };
     if factor != 1.0 {
         network.parameters_mut().set_factor("down_tr", factor)?;
     }

@@ -49,7 +49,7 @@ impl Split {
             let Some(Some(list)) = list else {
                 return Err(Error::file(path, format!("\"{key}\" is not a list of names of cases")));
             };
-            Ok(Some(list.into_iter().map(|name| super::layout::case_name(name).to_string()).collect()))
+            Ok(Some(list.into_iter().map(|name| super::segment::case_name(name).to_string()).collect()))
         };
         let Some(train) = names(&["train"])? else {
             let hint = if key.is_none() { ": choose one by --splits-key" } else { "" };

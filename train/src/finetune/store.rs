@@ -1,18 +1,26 @@
-//! Cases in memory: read on first use, kept up to a bound, read again when they had to make room.
+//! Samples in memory: read on first use, kept up to a bound, read again when they had to make room.
 
-use super::case::{Case, CaseReader};
-use super::layout::CaseFiles;
-use crate::Result;
+use crate::progress::Progress;
+use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The cases of a data set, by number, for any number of threads.
-pub struct CaseStore {
-    reader: CaseReader,
-    files: Vec<CaseFiles>,
-    /// Locked while a case is read, so that no two threads read the same one.
-    slots: Vec<Mutex<Option<Arc<Case>>>>,
+/// What a [`Store`] holds.
+pub trait Stored: Send + Sync {
+    /// Bytes of memory it takes.
+    fn bytes(&self) -> usize;
+}
+
+/// Reads what has a number.
+type Reader<I> = Box<dyn Fn(&ThreadPool, usize) -> Result<I> + Send + Sync>;
+
+/// The samples of a data set, by number, for any number of threads.
+pub struct Store<I> {
+    read: Reader<I>,
+    /// Locked while a sample is read, so that no two threads read the same one.
+    slots: Vec<Mutex<Option<Arc<I>>>>,
     usage: Mutex<Usage>,
     bound: usize,
 }
@@ -20,7 +28,7 @@ pub struct CaseStore {
 #[derive(Default)]
 struct Usage {
     bytes: usize,
-    /// Cases held, the least recently used first, with their bytes.
+    /// Samples held, the least recently used first, with their bytes.
     held: VecDeque<(usize, usize)>,
 }
 
@@ -28,44 +36,43 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl CaseStore {
-    /// A store that holds at most `bound` bytes of cases, and always the one used last.
-    pub fn new(reader: CaseReader, files: Vec<CaseFiles>, bound: usize) -> Self {
-        let slots = files.iter().map(|_| Mutex::new(None)).collect();
-        Self { reader, files, slots, usage: Mutex::default(), bound }
+impl<I: Stored> Store<I> {
+    /// A store of `count` samples that holds at most `bound` bytes of them, and always the one used last.
+    pub fn reading(
+        count: usize,
+        bound: usize,
+        read: impl Fn(&ThreadPool, usize) -> Result<I> + Send + Sync + 'static,
+    ) -> Self {
+        let slots = (0..count).map(|_| Mutex::new(None)).collect();
+        Self { read: Box::new(read), slots, usage: Mutex::default(), bound }
     }
 
-    /// Number of cases.
+    /// Number of samples.
     pub fn count(&self) -> usize {
-        self.files.len()
+        self.slots.len()
     }
 
-    /// What cases are read by.
-    pub fn reader(&self) -> &CaseReader {
-        &self.reader
-    }
-
-    /// Case `index`, read with the threads of `pool` if it is not held.
+    /// Sample `index`, read with the threads of `pool` if it is not held.
     ///
     /// # Errors
-    /// As [`CaseReader::read`].
-    pub fn get(&self, pool: &ThreadPool, index: usize) -> Result<Arc<Case>> {
+    /// Those of reading it.
+    pub fn get(&self, pool: &ThreadPool, index: usize) -> Result<Arc<I>> {
         let mut slot = lock(&self.slots[index]);
-        if let Some(case) = slot.as_ref() {
-            let case = Arc::clone(case);
+        if let Some(item) = slot.as_ref() {
+            let item = Arc::clone(item);
             let mut usage = lock(&self.usage);
             if let Some(at) = usage.held.iter().position(|(held, _)| *held == index)
                 && let Some(entry) = usage.held.remove(at)
             {
                 usage.held.push_back(entry);
             }
-            return Ok(case);
+            return Ok(item);
         }
-        let case = Arc::new(self.reader.read(pool, &self.files[index])?);
-        *slot = Some(Arc::clone(&case));
+        let item = Arc::new((self.read)(pool, index)?);
+        *slot = Some(Arc::clone(&item));
         drop(slot);
-        self.make_room(index, case.bytes());
-        Ok(case)
+        self.make_room(index, item.bytes());
+        Ok(item)
     }
 
     fn make_room(&self, newest: usize, bytes: usize) {
@@ -89,16 +96,81 @@ impl CaseStore {
         }
     }
 
+    /// Holds sample `index`, which was read otherwise, if there is room.
+    pub fn offer(&self, index: usize, item: I) {
+        let mut slot = lock(&self.slots[index]);
+        let mut usage = lock(&self.usage);
+        let bytes = item.bytes();
+        if slot.is_none() && bytes <= self.bound.saturating_sub(usage.bytes) {
+            *slot = Some(Arc::new(item));
+            usage.bytes += bytes;
+            usage.held.push_back((index, bytes));
+        }
+    }
+
+    /// Reads every sample once, several at a time, and returns what `look` sees of each.
+    ///
+    /// # Errors
+    /// The first bad sample in order, whichever thread found one first.
+    pub fn look_at_all<T: Send>(
+        &self,
+        title: &str,
+        threads: usize,
+        quiet: bool,
+        look: impl Fn(&I) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let progress = Progress::new(title, self.count() as u64, quiet);
+        in_parallel(self.count(), threads, &progress, |pool, index| {
+            self.get(pool, index).map(|item| look(&item))
+        })
+    }
+
     /// Bytes held now.
     pub fn bytes(&self) -> usize {
         lock(&self.usage).bytes
     }
 }
 
+/// Does `count` things, several at a time, each with a pool of one thread.
+///
+/// # Errors
+/// The first in order that went wrong, whichever thread found one first.
+pub fn in_parallel<T: Send>(
+    count: usize,
+    threads: usize,
+    progress: &Progress,
+    work: impl Fn(&ThreadPool, usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<T>>>> = Mutex::new((0..count).map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, count.max(1)) {
+            scope.spawn(|| {
+                let pool = ThreadPool::new(1);
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    let done = work(&pool, index);
+                    lock(&results)[index] = Some(done);
+                    progress.advance(1);
+                }
+            });
+        }
+    });
+    progress.finish();
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let read = |result: Option<Result<T>>| {
+        result.unwrap_or_else(|| Err(Error::Work("a sample was not read".into())))
+    };
+    results.into_iter().map(read).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::classes::Classes;
     use super::*;
+    use crate::finetune::{CaseFiles, CaseReader, CaseStore, Classes};
     use crate::volume::{ElementType, Volume, affine, write_nifti};
     use std::path::Path;
 

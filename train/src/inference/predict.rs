@@ -28,6 +28,26 @@ pub struct PredictionSettings {
     pub precision: Precision,
 }
 
+/// The files of a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanFiles {
+    /// The files, in the order of their channels.
+    pub files: Vec<PathBuf>,
+    /// They are the channels the network wants and no others; otherwise these are chosen from what they hold.
+    pub chosen: bool,
+}
+
+/// What a prediction is written to.
+#[derive(Clone, Copy, Debug)]
+pub struct PredictionFiles<'a> {
+    /// The label map (`uint8`).
+    pub labels: &'a Path,
+    /// One volume for each class (`float32`), named as [`class_path`] says.
+    pub probabilities: Option<&'a Path>,
+    /// Labels are the numbers of the classes, 0, 1, 2, …, and not the data set's values.
+    pub class_numbers: bool,
+}
+
 /// A fine-tuned network with what its checkpoint says about its task.
 #[derive(Debug)]
 pub struct Segmenter {
@@ -93,7 +113,10 @@ impl Segmenter {
     pub fn from_state(path: &Path, state: &StateDict) -> Result<Self> {
         let fail = |error: &dyn ToString| Error::file(path, error.to_string());
         let task = TaskDescription::from_metadata(&state.metadata).map_err(|error| fail(&error))?;
-        let task = task.filter(|task| task.task == Task::Segment).ok_or_else(|| {
+        if task.as_ref().is_some_and(|task| task.task == Task::Classify) {
+            return Err(fail(&"holds a classifier: give it a table of candidates (.csv)"));
+        }
+        let task = task.ok_or_else(|| {
             fail(&format!(
                 "holds no segmentation ({TASK_KEY} in its metadata says none): fine-tune it first with \
                  genesis finetune segment"
@@ -167,41 +190,48 @@ impl Segmenter {
         Ok(Labelled { labels, grid, replaced, windows })
     }
 
-    /// Predicts one scan and writes its labels to `out` (`uint8`), and with `probabilities` one volume for
-    /// each class (`float32`), named as [`class_path`] says. `inputs` are the files of its channels in
-    /// order, or one file with all of them. `done(windows, total)` reports progress.
+    /// Predicts one scan and writes its labels. `done(windows, total)` reports progress.
     ///
     /// # Errors
     /// Files that cannot be read or do not fit the network; memory; a disk that refuses.
     pub fn predict(
         &mut self,
         cx: &Context,
-        inputs: &[PathBuf],
-        out: &Path,
-        probabilities: Option<&Path>,
+        scan: &ScanFiles,
+        out: PredictionFiles<'_>,
         settings: &PredictionSettings,
         done: impl FnMut(usize, usize),
     ) -> Result<Prediction> {
         let start = std::time::Instant::now();
-        let first = inputs.first().ok_or_else(|| Error::Work("a scan without files".into()))?;
+        let PredictionFiles { labels: out, probabilities, class_numbers } = out;
+        let first = scan.files.first().ok_or_else(|| Error::Work("a scan without files".into()))?;
         let mut volumes = Vec::new();
-        for input in inputs {
-            volumes.extend(read_channels(input)?);
+        for file in &scan.files {
+            volumes.extend(read_channels(file)?);
+        }
+        let about = |error| match error {
+            Error::Work(cause) => Error::file(first, cause),
+            other => other,
+        };
+        if !scan.chosen {
+            volumes = self.task.choose(volumes, &[]).map_err(about)?;
         }
         let outputs = self.task.network.classes;
         let mut spill = probabilities.map(|path| Spill::create(path, outputs)).transpose()?;
-        let found = self
+        let mut found = self
             .segment(cx, volumes, settings, done, |_, plane| {
                 spill.as_mut().map_or(Ok(()), |spill| spill.push(plane))
             })
-            .map_err(|error| match error {
-                Error::Work(cause) => Error::file(first, cause),
-                other => other,
-            })?;
+            .map_err(about)?;
         found.warn(first);
         let mut voxels = vec![0; self.task.classes.len()];
         found.labels.iter().for_each(|&label| voxels[usize::from(label)] += 1);
         let size = found.grid.input_size();
+        let values = self.task.written_values(class_numbers);
+        found.labels.iter_mut().for_each(|label| *label = values[usize::from(*label)]);
+        write_like(first, out, size, Voxels::Labels(&found.labels))?;
+        // A volume of probabilities takes memory enough.
+        found.labels = Vec::new();
         if let (Some(spill), Some(path)) = (spill, probabilities) {
             let [nx, ny, nz] = found.grid.oriented_size();
             let mut spill = spill.finish(ny * nz)?;
@@ -212,7 +242,6 @@ impl Segmenter {
                 write_like(first, &class_path(path, class), size, Voxels::Probabilities(&values))?;
             }
         }
-        write_like(first, out, size, Voxels::Labels(&found.labels))?;
         let seconds = start.elapsed().as_secs_f64();
         Ok(Prediction { out: out.to_path_buf(), size, voxels, windows: found.windows, seconds })
     }
@@ -286,15 +315,16 @@ impl Spill {
 impl Spilled {
     /// One output's probabilities `[X, Y, Z]`.
     fn class(&mut self, output: usize, planes: usize) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
+        let mut values: Vec<f32> = zeros(planes * self.area)?;
         let mut bytes = vec![0u8; 4 * self.area];
-        for x in 0..planes {
+        for (x, plane) in values.chunks_exact_mut(self.area).enumerate() {
             let offset = 4 * (x * self.outputs + output) as u64 * self.area as u64;
             self.file
                 .seek(SeekFrom::Start(offset))
                 .and_then(|_| self.file.read_exact(&mut bytes))
                 .map_err(Error::io("read", &self.path.0))?;
-            values.extend(bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)));
+            let words = bytes.as_chunks::<4>().0;
+            plane.iter_mut().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
         }
         Ok(values)
     }

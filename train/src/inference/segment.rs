@@ -11,6 +11,7 @@ use crate::preprocess::zeros;
 use crate::{Error, Precision, Result};
 use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
+use genesis_kernels::cpu::math::exp;
 use genesis_model::{Statistics, UNet3d};
 use genesis_tensor::{DType, Tensor};
 
@@ -196,18 +197,23 @@ impl Slab {
             let at = |local: usize, axis: usize, extent: usize| {
                 if mirrored[axis] { extent - 1 - local } else { local }
             };
-            let mut shares = vec![0.0f32; outputs];
+            let mut shares = vec![0.0f32; (outputs + 2) * w2];
             for (n, &[y, z]) in batch.iter().enumerate() {
+                let count = w2.min(size[2] - z);
                 for j in 0..w1.min(size[1] - y) {
                     let line = ((n * w0 + at(i, 0, w0)) * w1 + at(j, 1, w1)) * w2;
+                    let (shares, scratch) = shares.split_at_mut(outputs * count);
+                    for (class, shares) in shares.chunks_exact_mut(count).enumerate() {
+                        for (k, share) in shares.iter_mut().enumerate() {
+                            *share = logits[(line + at(k, 2, w2)) * outputs + class];
+                        }
+                    }
+                    probabilities(shares, count, scratch);
                     let weight = profiles[0][i] * profiles[1][j];
-                    for k in 0..w2.min(size[2] - z) {
-                        let logits = &logits[(line + at(k, 2, w2)) * outputs..][..outputs];
-                        probabilities(logits, &mut shares);
-                        let weight = weight * profiles[2][k];
-                        let target = (y + j) * size[2] + z + k;
-                        for (class, share) in shares.iter().enumerate() {
-                            plane[class * area + target] += weight * share;
+                    for (class, shares) in shares.chunks_exact(count).enumerate() {
+                        let target = &mut plane[class * area + (y + j) * size[2] + z..][..count];
+                        for ((sum, share), profile) in target.iter_mut().zip(shares).zip(&profiles[2]) {
+                            *sum += weight * profile * share;
                         }
                     }
                 }
@@ -233,19 +239,32 @@ impl Slab {
     }
 }
 
-/// Softmax, or for one logit the sigmoid.
-fn probabilities(logits: &[f32], shares: &mut [f32]) {
-    if let [logit] = logits {
-        shares[0] = 1.0 / (1.0 + (-logit).exp());
+/// Softmax of rows of `count` logits, one a class, in place; of a single row the sigmoid. `scratch` holds two rows.
+/// Whole rows at once, so that all of it is vectorised.
+fn probabilities(rows: &mut [f32], count: usize, scratch: &mut [f32]) {
+    if rows.len() == count {
+        rows.iter_mut().for_each(|value| *value = 1.0 / (1.0 + exp(-*value)));
         return;
     }
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for (share, logit) in shares.iter_mut().zip(logits) {
-        *share = (logit - highest).exp();
-        sum += *share;
+    let (highest, sum) = scratch.split_at_mut(count);
+    let sum = &mut sum[..count];
+    highest.fill(f32::NEG_INFINITY);
+    sum.fill(0.0);
+    for row in rows.chunks_exact(count) {
+        highest
+            .iter_mut()
+            .zip(row)
+            .for_each(|(high, &value)| *high = if value > *high { value } else { *high });
     }
-    shares.iter_mut().for_each(|share| *share /= sum);
+    for row in rows.chunks_exact_mut(count) {
+        for ((value, high), sum) in row.iter_mut().zip(&*highest).zip(&mut *sum) {
+            *value = exp(*value - high);
+            *sum += *value;
+        }
+    }
+    for row in rows.chunks_exact_mut(count) {
+        row.iter_mut().zip(&*sum).for_each(|(value, sum)| *value /= sum);
+    }
 }
 
 #[cfg(test)]

@@ -94,8 +94,8 @@ fn each(pool: &ThreadPool, voxels: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
     pool.run_pieces(voxels, 1 << 16, |_, piece| piece.iter_mut().for_each(|value| *value = f(*value)));
 }
 
-/// Percentiles of finite values; linear between order statistics.
-fn percentiles(voxels: &[f32], wanted: [f64; 2]) -> [f64; 2] {
+/// Percentiles, in [0, 100], of finite values; linear between order statistics, as NumPy's default.
+pub fn percentiles(voxels: &[f32], wanted: [f64; 2]) -> [f64; 2] {
     let last = voxels.len().saturating_sub(1);
     let places = wanted.map(|percent| percent / 100.0 * last as f64);
     let ranks = places.map(|place| place.floor() as usize);

@@ -33,7 +33,7 @@ mod resample;
 mod tests;
 
 pub use grid::Grid;
-pub use intensity::Intensity;
+pub use intensity::{Intensity, percentiles};
 pub use labels::label_map;
 pub use planes::PlaneStream;
 

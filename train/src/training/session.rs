@@ -38,11 +38,15 @@ pub struct Execution {
 impl Execution {
     /// What to compute with: so many threads, 0 for all cores.
     pub fn context(&self, threads: usize) -> Context {
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
-        Context::with_isa(threads, self.isa)
+        Context::with_isa(thread_count(threads), self.isa)
+    }
+}
+
+/// So many threads, 0 for all cores.
+pub(crate) fn thread_count(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
     }
 }
 

@@ -9,7 +9,7 @@ use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::activation::Activation;
 use genesis_kernels::ops::loss::Loss;
-use genesis_model::{Levels, Statistics, UNet3d};
+use genesis_model::{Levels, Network, Statistics, UNet3d};
 use genesis_tensor::{DType, Tensor};
 use std::time::Instant;
 
@@ -35,11 +35,11 @@ pub struct ValidationReport {
 }
 
 /// A network with its optimiser.
-pub struct Trainer {
+pub struct Trainer<N = UNet3d> {
     /// Threads and instruction set.
     pub cx: Context,
     /// The network.
-    pub network: UNet3d,
+    pub network: N,
     /// The optimiser.
     pub updater: Updater,
     /// Told of every operation.
@@ -49,23 +49,79 @@ pub struct Trainer {
     recompute: bool,
 }
 
+/// How a step keeps what the backward pass reads.
+#[derive(Clone, Copy, Debug)]
+pub struct StepSettings {
+    /// Number format of activations and gradients.
+    pub precision: Precision,
+    /// What the forward pass keeps, as in [`RunConfig::recompute`].
+    pub recompute: u8,
+    /// The levels of `recompute = 2`.
+    pub checkpoint_levels: Levels,
+}
+
+impl<N: Network> Trainer<N> {
+    /// A trainer at step 0.
+    pub fn with(cx: Context, mut network: N, updater: Updater, settings: &StepSettings) -> Self {
+        let StepSettings { precision, recompute, checkpoint_levels } = *settings;
+        network.set_checkpoints(if recompute == 2 { checkpoint_levels } else { Levels::NONE });
+        let trace = Trace::default();
+        Self { cx, network, updater, trace, precision, recompute: recompute > 0 }
+    }
+
+    /// The number format of activations.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// One step on an input `[N, D, H, W, C]`: forward, `loss` of the logits (a value of shape `[1]`),
+    /// backward, update.
+    ///
+    /// # Errors
+    /// A loss that is not finite; the closure's; memory.
+    pub fn step(
+        &mut self,
+        number: u64,
+        input: Tensor,
+        loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
+    ) -> Result<StepReport> {
+        let start = Instant::now();
+        let Self { cx, network, updater, trace, .. } = self;
+        updater.gradients.restart();
+        let mut tape = Tape::training().recomputing(self.recompute);
+        if trace.is_on() {
+            tape = tape.with_profile();
+        }
+        let input = Var::constant(in_format(input, self.precision)?);
+        let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate)?;
+        let loss = loss(cx, &mut tape, logits)?;
+        let value = loss.tensor().as_slice()[0];
+        if !value.is_finite() {
+            return Err(Error::Work(format!(
+                "the loss became {value} at step {number}: lower the learning rate (--lr), or limit the gradient \
+                 ([optimizer] clip_norm in the configuration)"
+            )));
+        }
+        tape.backward(cx, loss, Tensor::full([1], 1.0)?, &mut updater.gradients)?;
+        trace.operations(&tape.take_profile());
+        let update = Instant::now();
+        let learning_rate = updater.update(cx, network.parameters_mut())?;
+        trace.span("optimizer", update);
+        trace.span("step", start);
+        Ok(StepReport { loss: value, learning_rate })
+    }
+}
+
 impl Trainer {
     /// A trainer at step 0.
     ///
     /// # Errors
     /// Memory.
-    pub fn new(cx: Context, mut network: UNet3d, config: &RunConfig, steps_per_epoch: u64) -> Result<Self> {
-        network.set_checkpoints(if config.recompute == 2 { config.checkpoint_levels } else { Levels::NONE });
+    pub fn new(cx: Context, network: UNet3d, config: &RunConfig, steps_per_epoch: u64) -> Result<Self> {
         let schedule = schedule(&config.schedule, config.epochs, config.steps, steps_per_epoch);
         let updater = Updater::new(network.parameters(), &config.optimizer, schedule)?;
-        Ok(Self {
-            cx,
-            network,
-            updater,
-            trace: Trace::default(),
-            precision: config.precision,
-            recompute: config.recompute > 0,
-        })
+        let RunConfig { precision, recompute, checkpoint_levels, .. } = *config;
+        Ok(Self::with(cx, network, updater, &StepSettings { precision, recompute, checkpoint_levels }))
     }
 
     /// One step: forward, loss, backward, update.
@@ -73,41 +129,17 @@ impl Trainer {
     /// # Errors
     /// A loss that is not finite; memory.
     pub fn train(&mut self, batch: Batch) -> Result<StepReport> {
-        let start = Instant::now();
-        let Self { cx, network, updater, .. } = self;
-        updater.gradients.restart();
-        let mut tape = Tape::training().recomputing(self.recompute);
-        if self.trace.is_on() {
-            tape = tape.with_profile();
-        }
-        let input = Var::constant(in_format(batch.input, self.precision)?);
-        let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate).map_err(work)?;
-        let target = Var::constant(batch.target);
-        let loss = match batch.mask {
-            None => tape.apply(cx, Loss::SigmoidMse, &[&logits, &target]).map_err(work)?,
-            Some(mask) => {
-                let restored = tape.apply(cx, Activation::Sigmoid, &[&logits]).map_err(work)?;
-                let mask = Var::constant(mask);
-                tape.apply(cx, Loss::MaskedMse, &[&restored, &target, &mask]).map_err(work)?
-            }
-        };
-        drop((logits, target));
-        let value = loss.tensor().as_slice()[0];
-        if !value.is_finite() {
-            let step = batch.step;
-            return Err(Error::Work(format!(
-                "the loss became {value} at step {step}: lower the learning rate (--lr), or limit the gradient \
-                 ([optimizer] clip_norm in the configuration)"
-            )));
-        }
-        let seed = Tensor::full([1], 1.0).map_err(work)?;
-        tape.backward(cx, loss, seed, &mut updater.gradients).map_err(work)?;
-        self.trace.operations(&tape.take_profile());
-        let update = Instant::now();
-        let learning_rate = self.updater.update(&self.cx, self.network.parameters_mut())?;
-        self.trace.span("optimizer", update);
-        self.trace.span("step", start);
-        Ok(StepReport { loss: value, learning_rate })
+        let Batch { step, input, target, mask, .. } = batch;
+        self.step(step, input, |cx, tape, logits| {
+            let target = Var::constant(target);
+            Ok(match mask {
+                None => tape.apply(cx, Loss::SigmoidMse, &[&logits, &target])?,
+                Some(mask) => {
+                    let restored = tape.apply(cx, Activation::Sigmoid, &[&logits])?;
+                    tape.apply(cx, Loss::MaskedMse, &[&restored, &target, &Var::constant(mask)])?
+                }
+            })
+        })
     }
 
     /// The restored cubes `[N, D, H, W, 1]` in [0, 1], f32.

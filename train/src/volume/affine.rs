@@ -24,6 +24,19 @@ pub fn determinant(affine: &Affine) -> f64 {
         + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
 }
 
+/// The voxel index, between centres too, of a place in RAS millimetres: the inverse of a matrix that
+/// [`check`] lets pass (Cramer's rule).
+pub fn to_voxel(affine: &Affine, world: [f64; 3]) -> [f64; 3] {
+    let whole = determinant(affine);
+    std::array::from_fn(|axis| {
+        let mut replaced = *affine;
+        for row in 0..3 {
+            replaced[row][axis] = world[row] - affine[row][3];
+        }
+        determinant(&replaced) / whole
+    })
+}
+
 /// Refuses a matrix that maps different voxels to one place or holds a value that is not finite.
 ///
 /// # Errors

@@ -68,6 +68,17 @@ pub fn read_channels(path: &Path) -> Result<Vec<Volume>> {
     }
 }
 
+/// How many channels a scan's file has, as [`read_channels`] would find; of a NIfTI file only the header is read.
+///
+/// # Errors
+/// A header that cannot be read.
+pub fn channel_count(path: &Path) -> Result<usize> {
+    match kind(path) {
+        Some(Kind::Nifti | Kind::NiftiPair) => nifti::channel_count(path),
+        _ => Ok(1),
+    }
+}
+
 /// Writes a volume in the format its name asks for (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.npy`; a
 /// `.npy` file is always `float32`).
 ///

@@ -30,7 +30,9 @@ pub use affine::Affine;
 pub use atomic::AtomicFile;
 pub use describe::{Description, describe};
 pub use element::{ByteOrder, ELEMENT_TYPES, ElementType};
-pub use files::{convert, is_volume_name, list_volumes, read_channels, read_volume, write_volume};
+pub use files::{
+    channel_count, convert, is_volume_name, list_volumes, read_channels, read_volume, write_volume,
+};
 pub use like::{Voxels, write_like};
 pub use metaimage::write_metaimage;
 pub use nifti::write_nifti;

@@ -7,6 +7,7 @@ use crate::evaluate::{
 };
 use crate::inference::{Connectivity, PredictionSettings};
 use crate::{Error, Result};
+use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::BTreeMap;
 
@@ -33,10 +34,17 @@ pub(super) fn run(args: &EvaluateArgs, common: &Common) -> Result<()> {
         }
         (None, None) => return Err(Error::Usage("give --weights or --predictions".into())),
     };
+    let data = args.data.clone().ok_or_else(|| Error::Usage("give --data, the folder of scans".into()))?;
     let splits = args.splits.clone().map(|file| SplitFile { file, key: args.splits_key.clone() });
-    let part = args.split.unwrap_or(if splits.is_some() { Part::Test } else { Part::All });
+    let part = match &args.split[..] {
+        [] if splits.is_some() => Part::Test,
+        [] => Part::All,
+        [name] => <Part as ValueEnum>::from_str(name, true)
+            .map_err(|_| Error::Usage(format!("--split {name}: use test, val, train or all")))?,
+        _ => return Err(Error::Usage("--split: a segmentation is scored on one split".into())),
+    };
     let request = SegmentationEvaluation {
-        data: args.data.clone(),
+        data,
         source,
         splits,
         part,

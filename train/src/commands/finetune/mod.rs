@@ -1,6 +1,8 @@
 //! `genesis finetune`: from pre-trained weights to a target task.
 
+mod classify;
 mod segment;
+mod training_args;
 
 use super::Common;
 use crate::Result;
@@ -18,6 +20,7 @@ pub struct FinetuneArgs {
 #[allow(clippy::large_enum_variant)]
 enum TaskCommand {
     Segment(segment::SegmentArgs),
+    Classify(classify::ClassifyArgs),
 }
 
 /// Runs the command.
@@ -27,5 +30,6 @@ enum TaskCommand {
 pub fn run(args: &FinetuneArgs, common: &Common) -> Result<()> {
     match &args.task {
         TaskCommand::Segment(args) => segment::run(args, common),
+        TaskCommand::Classify(args) => classify::run(args, common),
     }
 }

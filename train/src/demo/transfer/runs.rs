@@ -193,8 +193,8 @@ impl Job {
             dice: mean(&dice).unwrap_or(0.0),
             iou: mean(&iou).unwrap_or(0.0),
             best_valid_dice: summary.best_valid_dice,
-            steps: summary.steps,
-            seconds: summary.seconds,
+            steps: summary.run.steps,
+            seconds: summary.run.seconds,
         };
         let records = read_metrics(&out.join("metrics.jsonl"))?;
         let of = |split: Split| records.iter().filter(move |record| record.split == split);

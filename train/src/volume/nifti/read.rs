@@ -26,6 +26,16 @@ pub(in crate::volume) fn read_channels(path: &Path) -> Result<Vec<Volume>> {
     read_with(path, Header::size_and_volumes)
 }
 
+/// Number of volumes in a 3D or 4D file; only its header is read.
+///
+/// # Errors
+/// A file that cannot be read, or is not NIfTI.
+pub(in crate::volume) fn channel_count(path: &Path) -> Result<usize> {
+    let (_, header) = raw_header(path)?;
+    let (_, volumes) = header.size_and_volumes().map_err(|cause| Error::file(path, cause))?;
+    usize::try_from(volumes).map_err(|_| Error::file(path, format!("holds {volumes} volumes")))
+}
+
 fn read_with(
     path: &Path,
     size_of: impl Fn(&Header) -> Result<([u64; 3], u64), String>,

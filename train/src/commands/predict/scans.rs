@@ -1,0 +1,140 @@
+//! Which files make which scan, and what each becomes.
+
+use super::PredictArgs;
+use crate::finetune::{is_brats_segmentation, sequence_file, sequence_of};
+use crate::inference::{ScanFiles, split_extension};
+use crate::task::{Inputs, TaskDescription};
+use crate::volume::{channel_count, is_volume_name, list_volumes};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One scan: its files, and what it becomes.
+pub(super) struct Scan {
+    pub files: ScanFiles,
+    pub out: PathBuf,
+    pub probabilities: Option<PathBuf>,
+}
+
+impl Scan {
+    /// Its first file, to name it by.
+    pub fn first(&self) -> &Path {
+        self.files.files.first().unwrap_or(&self.out)
+    }
+}
+
+/// The scan a single file names.
+pub(super) fn of_file(args: &PredictArgs, task: &TaskDescription) -> Result<Scan> {
+    if args.out.is_dir() {
+        return Err(Error::Usage(format!("--out {} is a folder, but --input is a file", args.out.display())));
+    }
+    if !is_volume_name(&args.out) {
+        return Err(Error::Usage(format!("--out {}: the name is of no volume format", args.out.display())));
+    }
+    if same(&args.input, &args.out) {
+        return Err(Error::Usage(format!("--out {} would replace the input", args.out.display())));
+    }
+    let alone = || ScanFiles { files: vec![args.input.clone()], chosen: false };
+    let files = channels_beside(&args.input, task).map_or_else(alone, |(_, files)| files);
+    Ok(Scan { files, out: args.out.clone(), probabilities: args.probabilities.clone() })
+}
+
+/// The scans of a folder; files of several channels belong together by name.
+pub(super) fn in_folder(args: &PredictArgs, task: &TaskDescription) -> Result<Vec<Scan>> {
+    if args.out.is_file() || same(&args.input, &args.out) {
+        let out = args.out.display();
+        return Err(Error::Usage(format!("--out {out}: for a folder of scans, another folder is needed")));
+    }
+    let paths = list_volumes(&args.input)?;
+    let brats = of_sequences(task) && paths.iter().any(|path| sequence_of(&stem(path)).is_some());
+    let mut scans = BTreeMap::<PathBuf, ScanFiles>::new();
+    for path in paths {
+        if brats && is_brats_segmentation(&stem(&path)) {
+            continue;
+        }
+        let relative = path.strip_prefix(&args.input).unwrap_or(&path);
+        match channels_beside(&path, task) {
+            Some((name, files)) => {
+                scans.insert(relative.with_file_name(name), files);
+            }
+            None => {
+                scans.insert(relative.to_path_buf(), ScanFiles { files: vec![path], chosen: false });
+            }
+        }
+    }
+    if scans.is_empty() {
+        return Err(Error::file(&args.input, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+    }
+    let scan = |(mut target, files): (PathBuf, ScanFiles)| {
+        // The pair is read, but written as one file.
+        if target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdr")) {
+            target.set_extension("nii");
+        }
+        let probabilities = args.probabilities.as_ref().map(|folder| folder.join(&target));
+        Scan { files, out: args.out.join(target), probabilities }
+    };
+    Ok(scans.into_iter().map(scan).collect())
+}
+
+/// For a file that is one channel of a scan: the scan's file name, and the files of the channels the network
+/// wants, whether they are there or not. A file of several volumes is a scan by itself, and so is any file where
+/// the network was trained on scans of one channel.
+fn channels_beside(path: &Path, task: &TaskDescription) -> Option<(String, ScanFiles)> {
+    if task.channels == 1 && task.inputs.is_none() {
+        return None;
+    }
+    let name = path.file_name()?.to_str()?;
+    let (stem, extension) = split_extension(name);
+    let beside = |name: String| path.with_file_name(format!("{name}{extension}"));
+    let (case, files) = match (&task.inputs, sequence_of(stem)) {
+        (Some(inputs), Some((case, _))) if of_sequences(task) => {
+            let names = inputs.channels.iter().filter_map(|input| input.name.as_deref());
+            let files: Option<_> = names.map(|wanted| sequence_file(stem, wanted).map(beside)).collect();
+            (case, ScanFiles { files: files?, chosen: true })
+        }
+        _ => numbered(stem, task, beside)?,
+    };
+    // A file that cannot be read is reported when it is.
+    let single = channel_count(path).unwrap_or(1) == 1;
+    single.then(|| (format!("{case}{extension}"), files))
+}
+
+/// The case and the files for the name `case_0003`.
+fn numbered<'a>(
+    stem: &'a str,
+    task: &TaskDescription,
+    beside: impl Fn(String) -> PathBuf,
+) -> Option<(&'a str, ScanFiles)> {
+    let (case, digits) = stem.rsplit_once('_')?;
+    if digits.len() != 4 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let file = |number: usize| beside(format!("{case}_{number:04}"));
+    let of = task.inputs.as_ref().map_or(task.channels, |inputs| inputs.of);
+    if file(of).is_file() {
+        // More than scans of training had: refused when the network's channels are looked for.
+        let files = (0..).map(file).take_while(|file| file.is_file()).collect();
+        return Some((case, ScanFiles { files, chosen: false }));
+    }
+    let files = match &task.inputs {
+        Some(inputs) => inputs.channels.iter().map(|input| file(input.number)).collect(),
+        None => (0..of).map(file).collect(),
+    };
+    Some((case, ScanFiles { files, chosen: true }))
+}
+
+/// Whether the network was trained on sequences named as BraTS names them.
+fn of_sequences(task: &TaskDescription) -> bool {
+    let known = |name: &str| sequence_file("_flair", name).is_some();
+    let all = |inputs: &Inputs| inputs.channels.iter().all(|input| input.name.as_deref().is_some_and(known));
+    task.inputs.as_ref().is_some_and(all)
+}
+
+fn stem(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    split_extension(&name).0.to_string()
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

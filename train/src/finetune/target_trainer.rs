@@ -1,0 +1,97 @@
+//! One network being trained for a target task: the step.
+
+use super::settings::TargetSettings;
+use crate::Result;
+use crate::training::{StepReport, Trainer, Updater, schedule};
+use genesis_autograd::{Tape, Var};
+use genesis_kernels::Context;
+use genesis_kernels::ops::loss::Loss;
+use genesis_model::Network;
+use genesis_tensor::Tensor;
+
+/// One batch of a target task.
+#[derive(Debug)]
+pub struct TargetBatch {
+    /// The step it is for.
+    pub step: u64,
+    /// Intensities `[N, D, H, W, C]`.
+    pub input: Tensor,
+    /// Classes as f32: `[N, D, H, W]` for every voxel, or `[N]` for every sample.
+    pub labels: Tensor,
+}
+
+/// A loss on logits, with what classes weigh in it.
+#[derive(Clone, Debug)]
+pub struct TargetLoss {
+    /// The loss, on one logit (sigmoid) or one a class (softmax).
+    pub loss: Loss,
+    /// A weight for each class `[K]`, for the losses of several logits that take some.
+    pub weights: Option<Tensor>,
+}
+
+impl From<Loss> for TargetLoss {
+    fn from(loss: Loss) -> Self {
+        Self { loss, weights: None }
+    }
+}
+
+impl TargetLoss {
+    /// The loss `[1]` of logits `[.., K]` with labels `[..]`.
+    ///
+    /// # Errors
+    /// Labels that are no classes of the logits'; memory.
+    pub fn apply(&self, cx: &Context, tape: &mut Tape, logits: &Var, labels: Tensor) -> Result<Var> {
+        let shape = logits.shape();
+        // One output is compared with the classes themselves, 0 and 1; several with the number of the right one.
+        let target = if shape.channels() == 1 { labels.reshape(shape)? } else { labels };
+        let target = Var::constant(target);
+        Ok(match &self.weights {
+            None => tape.apply(cx, self.loss, &[logits, &target])?,
+            Some(weights) => {
+                let weights = Var::constant(weights.clone());
+                tape.apply(cx, self.loss, &[logits, &target, &weights])?
+            }
+        })
+    }
+}
+
+/// A network for a target task with its optimiser and its loss.
+pub struct TargetTrainer<N> {
+    /// The network and its update.
+    pub trainer: Trainer<N>,
+    loss: TargetLoss,
+}
+
+impl<N: Network> TargetTrainer<N> {
+    /// A trainer at step 0.
+    ///
+    /// # Errors
+    /// An optimiser that is unknown or badly set; memory.
+    pub fn new(
+        cx: Context,
+        network: N,
+        loss: TargetLoss,
+        settings: &TargetSettings,
+        steps_per_epoch: u64,
+    ) -> Result<Self> {
+        let TargetSettings { epochs, steps, .. } = *settings;
+        let schedule = schedule(&settings.schedule, epochs, steps, steps_per_epoch);
+        let updater = Updater::new(network.parameters(), &settings.optimizer, schedule)?;
+        Ok(Self { trainer: Trainer::with(cx, network, updater, &settings.step()), loss })
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> &TargetLoss {
+        &self.loss
+    }
+
+    /// One step: forward, loss, backward, update.
+    ///
+    /// # Errors
+    /// A loss that is not finite; memory.
+    pub fn train(&mut self, batch: TargetBatch) -> Result<StepReport> {
+        let TargetBatch { step, input, labels } = batch;
+        let Self { trainer, loss } = self;
+        trainer.step(step, input, |cx, tape, logits| loss.apply(cx, tape, &logits, labels))
+    }
+}
