@@ -4,7 +4,7 @@ use genesis_kernels::Array;
 use genesis_kernels::cuda::{Address, Format, Launch, Workspace, ptx};
 use genesis_tensor::Shape;
 use half::{bf16, f16};
-use ptx_emulator::{Argument, Grid, Memory, Module, Options};
+use ptx_emulator::{Argument, Counters, Grid, Memory, Module, Options};
 use std::collections::BTreeMap;
 
 /// Device memory and the modules loaded so far.
@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub struct Card {
     memory: Memory,
     modules: BTreeMap<&'static str, Module>,
+    /// What each launch did, by kernel.
+    pub counters: Vec<(&'static str, Counters)>,
 }
 
 impl Card {
@@ -38,7 +40,8 @@ impl Card {
                 &arguments,
                 &options,
             );
-            result.unwrap_or_else(|cause| panic!("{}: {cause}", launch.kernel.name));
+let counters = result.unwrap_or_else(|cause| panic!("{}: {cause}", launch.kernel.name));
+            self.counters.push((launch.kernel.name, counters));
         }
     }
 

@@ -5,4 +5,5 @@ mod card;
 mod convolution;
 mod losses;
 mod memory_bound;
+mod traffic;
 mod transposed;
