@@ -20,6 +20,7 @@ mod array;
 pub mod case;
 mod context;
 pub mod cpu;
+pub mod cuda;
 mod error;
 pub mod op;
 pub mod ops;

@@ -11,6 +11,7 @@
 
 mod cases;
 mod cpu;
+pub mod cuda;
 mod reference;
 
 use crate::cpu::activation_format;

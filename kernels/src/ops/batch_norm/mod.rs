@@ -31,6 +31,7 @@
 
 mod cases;
 mod cpu;
+pub mod cuda;
 mod moments;
 mod reference;
 mod rows;

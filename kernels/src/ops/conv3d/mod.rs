@@ -7,6 +7,7 @@
 
 mod cases;
 mod cpu;
+pub mod cuda;
 mod projection;
 mod reference;
 pub mod shapes;

@@ -8,6 +8,7 @@
 
 mod cases;
 mod cpu;
+pub mod cuda;
 mod reference;
 
 use crate::cpu::convolution::{Geometry, activation_format, channel_sums};

@@ -43,6 +43,7 @@
 
 mod cases;
 mod cpu;
+pub mod cuda;
 mod focal;
 mod reference;
 mod softmax;

@@ -25,9 +25,9 @@ pub struct Terms {
     /// Whether there is a cross-entropy.
     pub entropy: bool,
     /// γ of the focal loss; 0 for the plain cross-entropy.
-    gamma: f64,
+    pub gamma: f64,
     /// s of Dice and its first class, 0 or 1.
-    dice: Option<(f32, usize)>,
+    pub dice: Option<(f32, usize)>,
 }
 
 impl Terms {

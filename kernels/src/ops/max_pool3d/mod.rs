@@ -13,6 +13,7 @@
 
 mod cases;
 mod cpu;
+pub mod cuda;
 mod gather;
 mod reference;
 

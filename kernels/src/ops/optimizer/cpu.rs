@@ -85,22 +85,22 @@ impl Kernel for MomentumStep<'_> {
 }
 
 /// Adam's constants of one step. Bias corrections are computed in f64.
-struct Adam {
-    beta1: f32,
-    beta2: f32,
-    epsilon: f32,
+pub struct Adam {
+    pub beta1: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
     /// λ of Adam, 0 for AdamW.
-    coupled_decay: f32,
+    pub coupled_decay: f32,
     /// 1 - ηλ of AdamW, 1 for Adam.
-    shrink: f32,
+    pub shrink: f32,
     /// η / (1 - β₁ᵗ).
-    rate: f32,
+    pub rate: f32,
     /// √(1 - β₂ᵗ).
-    root: f32,
+    pub root: f32,
 }
 
 impl Adam {
-    fn new(moments: Moments, decoupled: bool, step: u64, rate: f32) -> Self {
+    pub fn new(moments: Moments, decoupled: bool, step: u64, rate: f32) -> Self {
         let Moments { beta1, beta2, epsilon, weight_decay } = moments;
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
         Self {

@@ -21,6 +21,7 @@
 mod cases;
 mod clip;
 mod cpu;
+pub mod cuda;
 mod reference;
 mod schedule;
 

@@ -1,0 +1,201 @@
+//! The convolution on CUDA cards: which kernels, in which order.
+//!
+//! On tensor cores where channels come in 16 bytes and the kernel is at most 10 wide, directly otherwise, and in
+//! f32 always directly. The input gradient of stride 1 is a convolution by mirrored taps; of other strides, direct.
+
+use super::Conv3d;
+use crate::cuda::convolution::{Columns, Order, Product, WeightProduct, pack};
+use crate::cuda::direct::{Direct, DirectWeight, Strided};
+use crate::cuda::{Address, Format, Gather, Launch, NULL, Operand, Workspace, channels};
+use crate::op::Operation;
+use crate::{Error, Result};
+use genesis_tensor::Shape;
+
+/// A convolution of inputs of certain shapes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    format: Format,
+    gather: Gather,
+    channels: Vec<usize>,
+    outputs: usize,
+}
+
+impl Plan {
+    /// Checks the shapes, those of [`Conv3d`]'s inputs.
+    ///
+    /// # Errors
+    /// When they do not fit the operation.
+    pub fn new(op: &Conv3d, shapes: &[Shape], format: Format) -> Result<Self> {
+        let (geometry, channels, outputs) = op.geometry(shapes)?;
+        Ok(Self { format, gather: Gather::of(&geometry), channels, outputs })
+    }
+
+    fn taps(&self) -> usize {
+        self.gather.taps()
+    }
+
+    fn all(&self) -> usize {
+        self.channels.iter().sum()
+    }
+
+    fn operands(&self, addresses: &[Address]) -> Result<[Operand; 2]> {
+        if addresses.len() != self.channels.len() {
+            let cause = format!("{} inputs, {} given", self.channels.len(), addresses.len());
+            return Err(Error::operation(Conv3d::NAME, cause));
+        }
+        let mut operands = [Operand::default(); 2];
+        for (operand, (&address, &channels)) in operands.iter_mut().zip(addresses.iter().zip(&self.channels))
+        {
+            *operand = Operand::dense(address, channels);
+        }
+        Ok(operands)
+    }
+
+    fn product(&self, inputs: [Operand; 2], bias: Address, output: Address) -> Product {
+        Product {
+            format: self.format,
+            gather: self.gather,
+            inputs,
+            weight: NULL,
+            weight_tap: self.outputs * self.all(),
+            columns: self.outputs,
+            order: Columns::Outputs,
+            bias,
+            output: Operand::dense(output, self.outputs),
+        }
+    }
+
+    /// Pieces, and rows of each, of the moments that [`Plan::forward`] can write; `None` where batch
+    /// normalisation must find its own.
+    pub fn moment_pieces(&self) -> Option<[usize; 2]> {
+        let addresses: Vec<Address> = self.channels.iter().map(|_| NULL).collect();
+        let product = self.product(self.operands(&addresses).ok()?, NULL, NULL);
+        if product.fits() { product.moment_pieces() } else { None }
+    }
+
+    /// y from the activations, the weight `[O, ΣC, kD, kH, kW]` and the bias `[O]`, f32 both, or [`NULL`];
+    /// and its moments `[pieces, 2, O]`, or [`NULL`].
+    ///
+    /// # Errors
+    /// For moments where there are none, f16 in a shape that tensor cores do not take, and numbers beyond 32 bits.
+    pub fn forward(
+        &self,
+        inputs: &[Address],
+        weight: Address,
+        bias: Address,
+        y: Address,
+        moments: Address,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<Launch>> {
+        let inputs = self.operands(inputs)?;
+        let product = self.product(inputs, bias, y);
+        if product.fits() {
+            let packed = workspace.take(self.taps() * self.outputs * self.all() * self.format.size());
+            let extents = [self.outputs, self.all(), self.taps()];
+            let order = Order { transposed: false, mirrored: false };
+            let mut launches = vec![pack(self.format, weight, extents, order, packed)?];
+            launches.extend(Product { weight: packed, ..product }.launches(moments, workspace)?);
+            return Ok(launches);
+        }
+        if moments != NULL {
+            return Err(Error::operation(Conv3d::NAME, "moments come from tensor cores alone"));
+        }
+        let direct = Direct {
+            format: self.format,
+            gather: self.gather,
+            transposed: false,
+            inputs,
+            weight: Strided {
+                address: weight,
+                output_step: self.all() * self.taps(),
+                channel_step: self.taps(),
+            },
+            bias,
+            output: Operand::dense(y, self.outputs),
+        };
+        Ok(vec![direct.launch()?])
+    }
+
+    /// The gradient of input number `input`.
+    ///
+    /// # Errors
+    /// As [`Plan::forward`]; for an input that does not exist.
+    pub fn input_gradient(
+        &self,
+        input: usize,
+        dy: Address,
+        weight: Address,
+        dx: Address,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<Launch>> {
+        let Some(&channels) = self.channels.get(input) else {
+            return Err(Error::operation(Conv3d::NAME, format!("no input {input}")));
+        };
+        let first: usize = self.channels[..input].iter().sum();
+        let inputs = [Operand::dense(dy, self.outputs), Operand::default()];
+        let product = Product {
+            format: self.format,
+            gather: self.gather.mirrored(),
+            inputs,
+            weight: NULL,
+            weight_tap: self.outputs * self.all(),
+            columns: channels,
+            order: Columns::Outputs,
+            bias: NULL,
+            output: Operand::dense(dx, channels),
+        };
+        if product.fits() && self.gather.stride == [1; 3] {
+            let packed = workspace.take(self.taps() * self.outputs * self.all() * self.format.size());
+            let extents = [self.outputs, self.all(), self.taps()];
+            let order = Order { transposed: true, mirrored: true };
+            let mut launches = vec![pack(self.format, weight, extents, order, packed)?];
+            let weight = packed + (first * self.outputs * self.format.size()) as u64;
+            launches.extend(Product { weight, ..product }.launches(NULL, workspace)?);
+            return Ok(launches);
+        }
+        let direct = Direct {
+            format: self.format,
+            gather: self.gather.turned(),
+            transposed: true,
+            inputs,
+            weight: Strided {
+                address: weight + (first * self.taps() * 4) as u64,
+                output_step: self.taps(),
+                channel_step: self.all() * self.taps(),
+            },
+            bias: NULL,
+            output: Operand::dense(dx, channels),
+        };
+        Ok(vec![direct.launch()?])
+    }
+
+    /// The weight's gradient, f32 in PyTorch's layout.
+    ///
+    /// # Errors
+    /// As [`Plan::forward`].
+    pub fn weight_gradient(
+        &self,
+        inputs: &[Address],
+        dy: Address,
+        dw: Address,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<Launch>> {
+        let inputs = self.operands(inputs)?;
+        let gradient = Operand::dense(dy, self.outputs);
+        let product =
+            WeightProduct { format: self.format, gather: self.gather, inputs, gradient, output: dw };
+        if product.fits() {
+            return product.launches(workspace);
+        }
+        DirectWeight { format: self.format, gather: self.gather, inputs, gradient, output: dw }
+            .launches(workspace)
+    }
+
+    /// The bias's gradient, `[O]`, f32.
+    ///
+    /// # Errors
+    /// For f16, and numbers beyond 32 bits.
+    pub fn bias_gradient(&self, dy: Address, db: Address, workspace: &mut Workspace) -> Result<Vec<Launch>> {
+        channels::sums(self.format, self.gather.rows(), Operand::dense(dy, self.outputs), db, workspace)
+    }
+}

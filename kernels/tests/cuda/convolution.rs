@@ -1,0 +1,221 @@
+//! conv3d: every path, forward and all gradients.
+
+use crate::card::{Card, close, noise, tolerance};
+use genesis_kernels::Array;
+use genesis_kernels::cuda::{Format, NULL};
+use genesis_kernels::op::Operation;
+use genesis_kernels::ops::batch_norm::cuda::{Moments, Plan as BatchNormPlan, Running, Tables};
+use genesis_kernels::ops::batch_norm::{BatchNorm, Fused, Statistics};
+use genesis_kernels::ops::conv3d::{Conv3d, cuda::Plan};
+use genesis_tensor::Shape;
+
+const SAME: Conv3d =
+    Conv3d { kernel: [3; 3], stride: [1; 3], padding: [[1; 2]; 3], dilation: [1; 3], inputs: 1, bias: true };
+
+/// Bits of all results, so that runs can be compared.
+type Results = Vec<Array>;
+
+fn run(op: Conv3d, image: [usize; 4], channels: &[usize], outputs: usize, format: Format) -> Results {
+    let label = format!("{op:?} {image:?} {channels:?}->{outputs} {format:?}");
+    let [batch, d, h, w] = image;
+    let mut card = Card::default();
+    let mut shapes: Vec<Shape> = channels.iter().map(|&c| Shape::from([batch, d, h, w, c])).collect();
+    let [kd, kh, kw] = op.kernel;
+    shapes.push(Shape::from([outputs, channels.iter().sum(), kd, kh, kw]));
+    if op.bias {
+        shapes.push(Shape::from([outputs]));
+    }
+    let (mut inputs, mut addresses) = (Vec::new(), Vec::new());
+    for (seed, &shape) in shapes.iter().enumerate() {
+        let format = if seed < op.inputs { format } else { Format::F32 };
+        let (address, array) = card.upload(&noise(shape, seed as u64 + 1), format);
+        addresses.push(address);
+        inputs.push(array);
+    }
+    let plan = Plan::new(&op, &shapes, format).unwrap();
+    let weight = addresses[op.inputs];
+    let bias = addresses.get(op.inputs + 1).copied().unwrap_or(NULL);
+    let activations = &addresses[..op.inputs];
+
+    let y_shape = op.infer(&shapes).unwrap();
+    let y = card.room_for(y_shape, format);
+    card.run_with(|workspace| plan.forward(activations, weight, bias, y, NULL, workspace));
+    let mut results = vec![card.download(y, y_shape, format)];
+    let wanted = op.reference(&inputs);
+    close(&format!("{label}: y"), &results[0], &wanted, tolerance(format));
+
+    let (dy, dy_array) = card.upload(&noise(y_shape, 99), format);
+    let gradients = op.reference_backward(&inputs, &dy_array);
+    for (input, &shape) in shapes[..op.inputs].iter().enumerate() {
+        let dx = card.room_for(shape, format);
+        card.run_with(|workspace| plan.input_gradient(input, dy, weight, dx, workspace));
+        let found = card.download(dx, shape, format);
+        close(&format!("{label}: dx {input}"), &found, gradients[input].as_ref().unwrap(), tolerance(format));
+        results.push(found);
+    }
+    let dw = card.room_for(shapes[op.inputs], Format::F32);
+    card.run_with(|workspace| plan.weight_gradient(activations, dy, dw, workspace));
+    let found = card.download(dw, shapes[op.inputs], Format::F32);
+    close(&format!("{label}: dw"), &found, gradients[op.inputs].as_ref().unwrap(), tolerance(format));
+    results.push(found);
+    if op.bias && format != Format::F16 {
+        let db = card.room(outputs * 4);
+        card.run_with(|workspace| plan.bias_gradient(dy, db, workspace));
+        let found = card.download(db, [outputs], Format::F32);
+        close(&format!("{label}: db"), &found, gradients[op.inputs + 1].as_ref().unwrap(), 1e-5);
+        results.push(found);
+    }
+    results
+}
+
+#[test]
+fn tensor_cores_in_every_format_and_tile() {
+    for format in [Format::Bf16, Format::F16, Format::Tf32] {
+        run(SAME, [1, 3, 4, 5], &[16], 8, format);
+        run(SAME, [1, 2, 3, 4], &[32], 64, format);
+        run(SAME, [1, 2, 2, 3], &[40], 128, format);
+    }
+}
+
+#[test]
+fn tensor_cores_read_two_inputs_and_part_tiles() {
+    let two = Conv3d { inputs: 2, ..SAME };
+    run(two, [2, 3, 5, 3], &[16, 8], 24, Format::Bf16);
+    run(two, [1, 2, 3, 3], &[72, 40], 72, Format::Bf16);
+    run(two, [1, 2, 3, 3], &[20, 12], 36, Format::Tf32);
+}
+
+#[test]
+fn large_weight_tiles() {
+    for format in [Format::Bf16, Format::F16, Format::Tf32] {
+        run(Conv3d { padding: [[0; 2]; 3], ..SAME }, [1, 3, 3, 6], &[128], 128, format);
+    }
+}
+
+#[test]
+fn tensor_cores_with_padding_dilation_and_stride() {
+    let one = Conv3d::same(1);
+    run(one, [2, 3, 4, 5], &[64], 8, Format::Bf16);
+    run(
+        Conv3d { padding: [[4, 0], [0, 5], [3, 3]], bias: false, ..SAME },
+        [1, 3, 4, 3],
+        &[8],
+        8,
+        Format::Bf16,
+    );
+    run(Conv3d { dilation: [2; 3], padding: [[2; 2]; 3], ..SAME }, [1, 5, 4, 5], &[8], 16, Format::Bf16);
+    run(
+        Conv3d { stride: [2, 1, 3], padding: [[0, 1], [1, 0], [2, 1]], ..SAME },
+        [1, 5, 4, 7],
+        &[16],
+        8,
+        Format::Bf16,
+    );
+    run(
+        Conv3d { kernel: [3, 1, 2], padding: [[1, 1], [0, 0], [1, 0]], ..SAME },
+        [2, 4, 3, 5],
+        &[16],
+        32,
+        Format::Bf16,
+    );
+}
+
+#[test]
+fn split_sums_have_the_same_bits_in_every_run() {
+    // One tile of rows, 27 · 2 iterations: split.
+    let first = run(SAME, [1, 3, 4, 4], &[64], 32, Format::Bf16);
+    let second = run(SAME, [1, 3, 4, 4], &[64], 32, Format::Bf16);
+    assert!(first.iter().zip(&second).all(|(a, b)| a.values == b.values));
+}
+
+#[test]
+fn any_shape_runs_directly() {
+    let two = Conv3d { inputs: 2, ..SAME };
+    for format in [Format::F32, Format::Bf16] {
+        run(SAME, [2, 3, 4, 5], &[1], 33, format);
+        run(two, [1, 3, 3, 5], &[6, 5], 17, format);
+        run(Conv3d::same(1), [1, 3, 4, 5], &[65], 1, format);
+        run(
+            Conv3d { stride: [2, 3, 2], dilation: [2, 1, 3], padding: [[1, 2]; 3], ..SAME },
+            [2, 7, 7, 9],
+            &[3],
+            9,
+            format,
+        );
+        run(
+            Conv3d { kernel: [2; 3], stride: [2; 3], padding: [[0; 2]; 3], ..SAME },
+            [1, 5, 7, 9],
+            &[3],
+            5,
+            format,
+        );
+    }
+    run(Conv3d::same(5), [1, 5, 6, 7], &[3], 70, Format::F32);
+}
+
+/// Channels of 0 weight times NaN must not be read: padding is zeros, whatever lies beside an image.
+#[test]
+fn padding_is_zero_beside_a_nan() {
+    let mut card = Card::default();
+    let shapes = [Shape::from([1, 1, 2, 2, 8]), Shape::from([8, 8, 3, 3, 3])];
+    let op = Conv3d { bias: false, ..SAME };
+    let mut x = noise([3, 1, 2, 2, 8], 5);
+    // The batch entries before and after.
+    for (i, value) in x.values.iter_mut().enumerate() {
+        if !(32..64).contains(&i) {
+            *value = f64::NAN;
+        }
+    }
+    let (address, x) = card.upload(&x, Format::Bf16);
+    let (weight, w) = card.upload(&noise(shapes[1], 6), Format::F32);
+    let y = card.room_for(shapes[0], Format::Bf16);
+    let plan = Plan::new(&op, &shapes, Format::Bf16).unwrap();
+    card.run_with(|workspace| plan.forward(&[address + 64], weight, NULL, y, NULL, workspace));
+    let middle = Array { shape: shapes[0], values: x.values[32..64].to_vec() };
+    close("y", &card.download(y, shapes[0], Format::Bf16), &op.reference(&[middle, w]), 1e-2);
+}
+
+/// The moments that the epilogue writes are as good as those that batch normalisation finds itself.
+#[test]
+fn moments_of_the_epilogue() {
+    let mut card = Card::default();
+    // 3 · 8 · 8 · 7 rows are 11 tiles, the last of them short; one tap of 32 channels is one iteration, which is not split.
+    let op = Conv3d::same(1);
+    let shapes = [Shape::from([3, 8, 8, 7, 32]), Shape::from([64, 32, 1, 1, 1]), Shape::from([64])];
+    let (x, x_array) = card.upload(&noise(shapes[0], 1), Format::Bf16);
+    let (w, w_array) = card.upload(&noise(shapes[1], 2), Format::F32);
+    let bias_values = Array { shape: shapes[2], values: (0..64).map(|o| f64::from(o) * 0.5).collect() };
+    let (b, b_array) = card.upload(&bias_values, Format::F32);
+    let plan = Plan::new(&op, &shapes, Format::Bf16).unwrap();
+    let [pieces, piece] = plan.moment_pieces().unwrap();
+    let y_shape = op.infer(&shapes).unwrap();
+    let rows = y_shape.elements() / 64;
+    let (y, moments) = (card.room_for(y_shape, Format::Bf16), card.room(pieces * 2 * 64 * 4));
+    card.run_with(|workspace| plan.forward(&[x], w, b, y, moments, workspace));
+
+    let norm = BatchNorm { epsilon: 1e-5, statistics: Statistics::Sums, activation: Fused::None };
+    let mut table = || card.room(64 * 4);
+    let tables = Tables {
+        mean: table(),
+        remainder: table(),
+        variance: table(),
+        inverse: table(),
+        ..Tables::default()
+    };
+    let found = Moments { address: moments, pieces, piece };
+    let norm = BatchNormPlan::new(norm, Format::Bf16, rows, 64).unwrap();
+    card.run_with(|workspace| norm.statistics(y, Some(found), tables, Running::default(), workspace));
+    let y = op.reference(&[x_array, w_array, b_array]);
+    let of_channel = |c: usize| y.values.iter().skip(c).step_by(64);
+    let mean: Vec<f64> = (0..64).map(|c| of_channel(c).sum::<f64>() / rows as f64).collect();
+    let variance: Vec<f64> =
+        (0..64).map(|c| of_channel(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() / rows as f64).collect();
+    let shape = Shape::from([64]);
+    close("mean", &card.download(tables.mean, shape, Format::F32), &Array { shape, values: mean }, 2e-3);
+    close(
+        "variance",
+        &card.download(tables.variance, shape, Format::F32),
+        &Array { shape, values: variance },
+        5e-3,
+    );
+}

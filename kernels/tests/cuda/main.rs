@@ -1,0 +1,9 @@
+//! The CUDA kernels, executed on an emulated card, against the f64 references. What the emulator cannot show is said
+//! in docs/kernels/cuda.md.
+
+mod card;
+mod convolution;
+mod losses;
+mod memory_bound;
+mod traffic;
+mod transposed;

@@ -1,0 +1,100 @@
+//! conv_transpose3d and linear: every path, forward and all gradients.
+
+use crate::card::{Card, close, noise, tolerance};
+use genesis_kernels::cuda::{Format, NULL, Operand, direct};
+use genesis_kernels::op::Operation;
+use genesis_kernels::ops::conv_transpose3d::{ConvTranspose3d, cuda::Plan};
+use genesis_kernels::ops::linear::Linear;
+use genesis_tensor::Shape;
+
+fn run(op: ConvTranspose3d, image: [usize; 4], channels: usize, outputs: usize, format: Format) {
+    let label = format!("{op:?} {image:?} {channels}->{outputs} {format:?}");
+    let ([batch, d, h, w], [kd, kh, kw]) = (image, op.kernel);
+    let mut card = Card::default();
+    let mut shapes =
+        vec![Shape::from([batch, d, h, w, channels]), Shape::from([channels, outputs, kd, kh, kw])];
+    if op.bias {
+        shapes.push(Shape::from([outputs]));
+    }
+    let (mut inputs, mut addresses) = (Vec::new(), Vec::new());
+    for (seed, &shape) in shapes.iter().enumerate() {
+        let format = if seed == 0 { format } else { Format::F32 };
+        let (address, array) = card.upload(&noise(shape, seed as u64 + 1), format);
+        addresses.push(address);
+        inputs.push(array);
+    }
+    let plan = Plan::new(&op, &shapes, format).unwrap();
+    let (x, weight, bias) = (addresses[0], addresses[1], addresses.get(2).copied().unwrap_or(NULL));
+    let y_shape = op.infer(&shapes).unwrap();
+    let y = card.room_for(y_shape, format);
+    card.run_with(|workspace| plan.forward(x, weight, bias, y, workspace));
+    let found = card.download(y, y_shape, format);
+    close(&format!("{label}: y"), &found, &op.reference(&inputs), tolerance(format));
+
+    let (dy, dy_array) = card.upload(&noise(y_shape, 99), format);
+    let gradients = op.reference_backward(&inputs, &dy_array);
+    let dx = card.room_for(shapes[0], format);
+    card.run_with(|workspace| plan.input_gradient(dy, weight, dx, workspace));
+    let found = card.download(dx, shapes[0], format);
+    close(&format!("{label}: dx"), &found, gradients[0].as_ref().unwrap(), tolerance(format));
+    let dw = card.room_for(shapes[1], Format::F32);
+    card.run_with(|workspace| plan.weight_gradient(x, dy, dw, workspace));
+    let found = card.download(dw, shapes[1], Format::F32);
+    close(&format!("{label}: dw"), &found, gradients[1].as_ref().unwrap(), tolerance(format));
+    if op.bias && format != Format::F16 {
+        let db = card.room(outputs * 4);
+        card.run_with(|workspace| plan.bias_gradient(dy, db, workspace));
+        let found = card.download(db, [outputs], Format::F32);
+        close(&format!("{label}: db"), &found, gradients[2].as_ref().unwrap(), 1e-5);
+    }
+}
+
+#[test]
+fn doubling_on_tensor_cores() {
+    for format in [Format::Bf16, Format::F16, Format::Tf32] {
+        run(ConvTranspose3d::double(), [2, 3, 2, 5], 16, 8, format);
+        run(ConvTranspose3d::double(), [1, 1, 2, 3], 40, 24, format);
+    }
+}
+
+#[test]
+fn any_shape_runs_directly() {
+    let double = ConvTranspose3d::double();
+    let other = ConvTranspose3d {
+        kernel: [3, 2, 1],
+        stride: [2, 3, 1],
+        padding: [[1, 0], [0, 1], [0, 0]],
+        output_padding: [1, 0, 0],
+        dilation: [1, 2, 1],
+        bias: false,
+    };
+    for format in [Format::F32, Format::Bf16] {
+        run(double, [2, 3, 2, 5], 7, 5, format);
+        run(other, [1, 4, 3, 5], 3, 33, format);
+    }
+    // Tensor cores for the gradients alone.
+    run(other, [1, 4, 3, 5], 16, 8, Format::Bf16);
+}
+
+#[test]
+fn linear_layers_are_convolutions_of_points() {
+    let mut card = Card::default();
+    let (rows, features, outputs) = (5, 37, 70);
+    let (x, x_array) = card.upload(&noise([rows, features], 1), Format::F32);
+    let (w, w_array) = card.upload(&noise([outputs, features], 2), Format::F32);
+    let (b, b_array) = card.upload(&noise([outputs], 3), Format::F32);
+    let (dy, dy_array) = card.upload(&noise([rows, outputs], 4), Format::F32);
+    let inputs = [x_array, w_array, b_array];
+    let (y, dx, dw) =
+        (card.room(rows * outputs * 4), card.room(rows * features * 4), card.room(outputs * features * 4));
+    let operand = Operand::dense;
+    let (format, input, output) = (Format::F32, operand(x, features), operand(y, outputs));
+    card.run(&[direct::linear(format, input, rows, w, b, output).unwrap()]);
+    let given = operand(dy, outputs);
+    card.run(&[direct::linear_input_gradient(format, given, rows, w, operand(dx, features)).unwrap()]);
+    card.run_with(|workspace| direct::linear_weight_gradient(format, input, rows, given, dw, workspace));
+    let gradients = Linear.reference_backward(&inputs, &dy_array);
+    close("y", &card.download(y, [rows, outputs], format), &Linear.reference(&inputs), 1e-5);
+    close("dx", &card.download(dx, [rows, features], format), gradients[0].as_ref().unwrap(), 1e-5);
+    close("dw", &card.download(dw, [outputs, features], format), gradients[1].as_ref().unwrap(), 1e-5);
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask ptx`: makes the PTX in `kernels/ptx` from the CUDA kernels.
+//!
+//! ```text
+//! cargo xtask ptx               compile what has changed, write the PTX
+//! cargo xtask ptx --check       compile everything, fail where the PTX in the repository differs
+//! cargo xtask ptx --resources   registers, spills, shared memory and occupancy of every kernel; fails on spills
+//! ```
+//!
+//! The compiler is NVRTC from one pinned Python wheel, found in `$GENESIS_NVRTC` (a folder with `libnvrtc.so.12`)
+//! or fetched by pip into the target folder, its hash checked. Nothing else in the repository needs it.
+
+mod nvrtc;
+mod ptx;
+mod resources;
+mod sources;
+mod wheel;
+
+/// The registry's table of kernels, which has no dependencies; the PTX beside it need not exist yet.
+#[path = "../../kernels/src/cuda/table.rs"]
+#[allow(dead_code, reason = "the kernels crate uses the rest")]
+mod table;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask ptx [--check | --resources]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["ptx"] => ptx::write(),
+        ["ptx", "--check"] => ptx::check(),
+        ["ptx", "--resources"] => resources::print(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("error: {cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Errors are for people: one line.
+type Result<T> = std::result::Result<T, String>;
