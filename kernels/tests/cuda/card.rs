@@ -40,7 +40,7 @@ impl Card {
                 &arguments,
                 &options,
             );
-let counters = result.unwrap_or_else(|cause| panic!("{}: {cause}", launch.kernel.name));
+            let counters = result.unwrap_or_else(|cause| panic!("{}: {cause}", launch.kernel.name));
             self.counters.push((launch.kernel.name, counters));
         }
     }
