@@ -187,3 +187,15 @@ fn first_difference(path: &str, saved: &serde_json::Value, present: &serde_json:
 fn work(error: impl ToString) -> Error {
     Error::Work(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_of_a_runs_progress_come_back_to_the_bit() {
+        // The best validation loss of a run whose resumption was one bit off.
+        for value in [0.020_910_663_664_928_286, 0.1 + 0.2, f64::MIN_POSITIVE, 1.0 / 3.0] {
+            let text = serde_json::to_string(&value).unwrap();
+            assert_eq!(serde_json::from_str::<f64>(&text).unwrap().to_bits(), value.to_bits(), "{text}");
+        }
+    }
+}
