@@ -1,4 +1,4 @@
-//! Launches of the convolutions on tensor cores: `implicit_gemm.cuh`, `weight_gradient.cuh`, `conv3d_weights.cu`.
+//! Launches of the convolutions on tensor cores: `implicit_gemm.cuh`, `conv3d_weights.cu`.
 
 use super::geometry::{Divisor, Gather, Geometry};
 use super::launch::{Address, Format, Launch, NULL, Operand, Workspace, int};
@@ -8,13 +8,13 @@ use bytemuck::{Pod, Zeroable};
 /// Rows of a tile.
 pub const ROWS: usize = 128;
 /// Bytes of a tile's row that one iteration takes: 32 channels of 16 bits.
-const STEP_BYTES: usize = 64;
+pub(super) const STEP_BYTES: usize = 64;
 /// Taps of an axis that a row's mask has bits for.
 const MOST_TAPS: usize = 10;
 /// Blocks that keep a large card busy; grids aim at it, whatever card runs them.
-const BLOCKS: usize = 256;
+pub(super) const BLOCKS: usize = 256;
 /// Most parts the summed axis is cut into.
-const MOST_SPLITS: usize = 32;
+pub(super) const MOST_SPLITS: usize = 32;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -41,23 +41,6 @@ struct ConvolutionArguments {
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct WeightGradientArguments {
-    input: [Address; 2],
-    gradient: Address,
-    partial: Address,
-    geometry: Geometry,
-    channels: [i32; 2],
-    pitch: [i32; 2],
-    rows: i32,
-    outputs: i32,
-    gradient_pitch: i32,
-    iterations: i32,
-    channel_tiles: Divisor,
-    first_tiles: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
 struct PackArguments {
     weight: Address,
     packed: Address,
@@ -67,17 +50,6 @@ struct PackArguments {
     transposed: i32,
     mirrored: i32,
     reserved: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct WeightReduceArguments {
-    partial: Address,
-    gradient: Address,
-    splits: i32,
-    taps: i32,
-    outputs: i32,
-    channels: i32,
 }
 
 #[repr(C)]
@@ -102,20 +74,28 @@ pub struct Order {
     pub mirrored: bool,
 }
 
-/// Packs a weight `[first, second, taps]` of f32 into the elements of `format`.
+/// A weight as it is kept, f32 in PyTorch's order.
+#[derive(Clone, Copy, Debug)]
+pub struct Unpacked {
+    /// Where it lies.
+    pub address: Address,
+    /// `[first, second, taps]`.
+    pub extents: [usize; 3],
+    /// The order a product reads it in.
+    pub order: Order,
+    /// Elements of the packed weight before those that the product reads.
+    pub skipped: usize,
+}
+
+/// Packs a weight into the elements of `format`.
 ///
 /// # Errors
 /// For f32, whose kernels read weights as they are; for numbers beyond 32 bits.
-pub fn pack(
-    format: Format,
-    weight: Address,
-    [first, second, taps]: [usize; 3],
-    order: Order,
-    packed: Address,
-) -> Result<Launch> {
+fn pack(format: Format, weight: Unpacked, packed: Address) -> Result<Launch> {
     const TILE: usize = 16;
+    let Unpacked { address, extents: [first, second, taps], order, .. } = weight;
     let arguments = PackArguments {
-        weight,
+        weight: address,
         packed,
         first: int(first)?,
         second: int(second)?,
@@ -129,7 +109,7 @@ pub fn pack(
     Ok(Launch::new(&name, grid, &arguments)?.with_shared(TILE * TILE * taps * 4))
 }
 
-fn tensor_cores(format: Format) -> Result<&'static str> {
+pub(super) fn tensor_cores(format: Format) -> Result<&'static str> {
     let wanted = || Error::operation("cuda", "tensor cores want tf32, bf16 or f16");
     format.on_tensor_cores().ok_or_else(wanted)
 }
@@ -229,6 +209,24 @@ impl Product {
         (self.splits()[1] == 1 && self.order == Columns::Outputs).then(|| [self.tiles()[0], ROWS])
     }
 
+    /// [`Product::launches`] with a weight that is packed first, in place of the product's own.
+    ///
+    /// # Errors
+    /// As [`Product::launches`].
+    pub fn launches_packing(
+        &self,
+        weight: Unpacked,
+        moments: Address,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<Launch>> {
+        let size = self.format.size();
+        let packed = workspace.take(weight.extents.iter().product::<usize>() * size);
+        let mut launches = vec![pack(self.format, weight, packed)?];
+        let product = Self { weight: packed + (weight.skipped * size) as u64, ..*self };
+        launches.extend(product.launches(moments, workspace)?);
+        Ok(launches)
+    }
+
     /// The launches. `moments`, `[pieces, 2, columns]` of f32, or [`NULL`].
     ///
     /// # Errors
@@ -282,108 +280,6 @@ impl Product {
         }
         Ok(launches)
     }
-}
-
-/// gradient\[o, channel, tap\] = Σ over rows of gradient\[row, o\] · input\[voxel of (row, tap), channel\].
-#[derive(Clone, Copy, Debug)]
-pub struct WeightProduct {
-    /// Storage of activations.
-    pub format: Format,
-    /// What rows read.
-    pub gather: Gather,
-    /// One or two activations; the second may have 0 channels.
-    pub inputs: [Operand; 2],
-    /// `[rows, outputs]`.
-    pub gradient: Operand,
-    /// `[outputs, channels of both inputs, taps]`, f32: PyTorch's layout.
-    pub output: Address,
-}
-
-impl WeightProduct {
-    /// Whether the kernels can do it.
-    pub fn fits(&self) -> bool {
-        let wide = self.format.wide();
-        let [first, second] = self.inputs;
-        let whole = [first.channels, first.pitch, second.channels, second.pitch];
-        self.format != Format::F32
-            && first.channels > 0
-            && whole.iter().chain([&self.gradient.channels, &self.gradient.pitch]).all(|n| n % wide == 0)
-            && self.gather.taps() <= 65_535
-            && self.gather.pack().is_ok()
-    }
-
-    fn channels(&self) -> usize {
-        self.inputs[0].channels + self.inputs[1].channels
-    }
-
-    /// Outputs, and channels, of a tile.
-    pub fn tile(&self) -> usize {
-        let whole = |n: usize| n.next_multiple_of(128) == n.next_multiple_of(64);
-        let channels = self.inputs.iter().all(|input| whole(input.channels));
-        if channels && whole(self.gradient.channels) { 128 } else { 64 }
-    }
-
-    /// Steps of voxels of each split, and how many splits.
-    fn splits(&self, tiles: usize) -> [usize; 2] {
-        let all = self.gather.rows().div_ceil(STEP_BYTES / self.format.size());
-        let wanted = (4 * BLOCKS).div_ceil(tiles * self.gather.taps()).min(all / 16).clamp(1, MOST_SPLITS);
-        let each = all.div_ceil(wanted);
-        [each, all.div_ceil(each)]
-    }
-
-    /// The launches.
-    ///
-    /// # Errors
-    /// When the product does not fit.
-    pub fn launches(&self, workspace: &mut Workspace) -> Result<Vec<Launch>> {
-        if !self.fits() {
-            return Err(Error::operation("cuda", format!("no kernel on tensor cores does {self:?}")));
-        }
-        let tile = self.tile();
-        let [first_tiles, second_tiles] = self.inputs.map(|input| input.channels.div_ceil(tile));
-        let (channel_tiles, output_tiles) =
-            (first_tiles + second_tiles, self.gradient.channels.div_ceil(tile));
-        let [iterations, splits] = self.splits(channel_tiles * output_tiles);
-        let (taps, outputs) = (self.gather.taps(), self.gradient.channels);
-        let partial = workspace.take(splits * taps * outputs * self.channels() * 4);
-        let arguments = WeightGradientArguments {
-            input: self.inputs.map(|input| input.address),
-            gradient: self.gradient.address,
-            partial,
-            geometry: self.gather.pack()?,
-            channels: [int(self.inputs[0].channels)?, int(self.inputs[1].channels)?],
-            pitch: [int(self.inputs[0].pitch)?, int(self.inputs[1].pitch)?],
-            rows: int(self.gather.rows())?,
-            outputs: int(outputs)?,
-            gradient_pitch: int(self.gradient.pitch)?,
-            iterations: int(iterations)?,
-            channel_tiles: Divisor::new(channel_tiles)?,
-            first_tiles: int(first_tiles)?,
-        };
-        let name = format!("conv3d_weight_{}_{tile}x{tile}", tensor_cores(self.format)?);
-        Ok(vec![
-            Launch::new(&name, [channel_tiles * output_tiles, taps, splits], &arguments)?,
-            reduce_weight(partial, [splits, taps, outputs, self.channels()], self.output)?,
-        ])
-    }
-}
-
-/// Adds partial sums `[splits, taps, outputs, channels]` in order into `[outputs, channels, taps]`.
-pub(crate) fn reduce_weight(
-    partial: Address,
-    [splits, taps, outputs, channels]: [usize; 4],
-    gradient: Address,
-) -> Result<Launch> {
-    let arguments = WeightReduceArguments {
-        partial,
-        gradient,
-        splits: int(splits)?,
-        taps: int(taps)?,
-        outputs: int(outputs)?,
-        channels: int(channels)?,
-    };
-    let grid = [channels.div_ceil(32), outputs, 1];
-    Ok(Launch::new("conv3d_weight_reduce", grid, &arguments)?.with_shared(32 * taps * 4))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ struct DirectArguments {
     int reserved[2];
 };
 
-// Byte for byte `DirectWeightArguments` of direct.rs.
+// Byte for byte `DirectWeightArguments` of weight_gradient.rs.
 struct DirectWeightArguments {
     const void *input[2];
     // [rows, gradient_pitch].

@@ -1,18 +1,13 @@
-//! Launches of the convolutions that take any shape: `direct.cuh`.
+//! Launches of the convolutions that take any shape: `direct.cuh`. Their weight gradient: [`super::weight_gradient`].
 
-use super::convolution::reduce_weight;
 use super::geometry::{Divisor, Gather, Geometry};
 use super::launch::{Address, Format, Launch, NULL, Operand, Workspace, int};
+use super::weight_gradient::WeightGradient;
 use crate::Result;
 use bytemuck::{Pod, Zeroable};
 
 /// Rows of a tile.
 const ROWS: usize = 128;
-/// Outputs, and pairs of tap and channel, of a weight gradient's tile.
-const TILE: usize = 64;
-/// Voxels that a weight gradient takes at a time.
-const DEPTH: usize = 32;
-
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct DirectArguments {
@@ -32,23 +27,6 @@ struct DirectArguments {
     column_tiles: Divisor,
     all_channels: Divisor,
     reserved: [i32; 2],
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct DirectWeightArguments {
-    input: [Address; 2],
-    gradient: Address,
-    partial: Address,
-    geometry: Geometry,
-    channels: [i32; 2],
-    pitch: [i32; 2],
-    rows: i32,
-    outputs: i32,
-    gradient_pitch: i32,
-    voxels: i32,
-    column_tiles: Divisor,
-    all_channels: Divisor,
 }
 
 /// A weight as PyTorch lays it out, f32: element (output, channel, tap) at
@@ -118,60 +96,6 @@ impl Direct {
     }
 }
 
-/// A weight gradient of any shape.
-#[derive(Clone, Copy, Debug)]
-pub struct DirectWeight {
-    /// Storage of activations; f16 has no kernel.
-    pub format: Format,
-    /// What rows read.
-    pub gather: Gather,
-    /// One or two activations.
-    pub inputs: [Operand; 2],
-    /// `[rows, outputs]`.
-    pub gradient: Operand,
-    /// `[outputs, channels of both inputs, taps]`, f32.
-    pub output: Address,
-}
-
-impl DirectWeight {
-    /// The launches.
-    ///
-    /// # Errors
-    /// For f16, and numbers beyond 32 bits.
-    pub fn launches(&self, workspace: &mut Workspace) -> Result<Vec<Launch>> {
-        let (rows, outputs, taps) = (self.gather.rows(), self.gradient.channels, self.gather.taps());
-        let channels = self.inputs[0].channels + self.inputs[1].channels;
-        let column_tiles = (taps * channels).div_ceil(TILE);
-        let tiles = column_tiles * outputs.div_ceil(TILE);
-        // As many splits as fill a large card, of 8 steps at least.
-        let wanted = 1024usize.div_ceil(tiles).min(rows / (8 * DEPTH)).clamp(1, 64);
-        let voxels = rows.div_ceil(wanted).next_multiple_of(DEPTH);
-        let splits = rows.div_ceil(voxels);
-        int(rows + voxels)?;
-        int(taps * channels + TILE)?;
-        let partial = workspace.take(splits * taps * outputs * channels * 4);
-        let arguments = DirectWeightArguments {
-            input: self.inputs.map(|input| input.address),
-            gradient: self.gradient.address,
-            partial,
-            geometry: self.gather.pack()?,
-            channels: [int(self.inputs[0].channels)?, int(self.inputs[1].channels)?],
-            pitch: [int(self.inputs[0].pitch)?, int(self.inputs[1].pitch)?],
-            rows: int(rows)?,
-            outputs: int(outputs)?,
-            gradient_pitch: int(self.gradient.pitch)?,
-            voxels: int(voxels)?,
-            column_tiles: Divisor::new(column_tiles)?,
-            all_channels: Divisor::new(channels)?,
-        };
-        let name = format!("conv3d_direct_weight_{}", self.format.stored()?);
-        Ok(vec![
-            Launch::new(&name, [tiles, 1, splits], &arguments)?,
-            reduce_weight(partial, [splits, taps, outputs, channels], self.output)?,
-        ])
-    }
-}
-
 /// y = x·wᵀ + b for x `[N, F]` and w `[O, F]`: a convolution of one tap over N voxels.
 ///
 /// # Errors
@@ -209,7 +133,7 @@ pub fn linear_input_gradient(
 /// dw = dyᵀ·x.
 ///
 /// # Errors
-/// As [`DirectWeight::launches`].
+/// As [`WeightGradient::direct`].
 pub fn linear_weight_gradient(
     format: Format,
     x: Operand,
@@ -219,7 +143,7 @@ pub fn linear_weight_gradient(
     workspace: &mut Workspace,
 ) -> Result<Vec<Launch>> {
     let inputs = [x, Operand::default()];
-    DirectWeight { format, gather: points(rows), inputs, gradient: dy, output: dw }.launches(workspace)
+    WeightGradient { format, gather: points(rows), inputs, gradient: dy, output: dw }.direct(workspace)
 }
 
 /// `rows` voxels that each read themselves.

@@ -28,6 +28,7 @@ mod geometry;
 mod launch;
 mod modules;
 mod table;
+pub mod weight_gradient;
 
 pub use geometry::{Divisor, Gather, Geometry};
 pub(crate) use launch::int;

@@ -11,7 +11,7 @@
 #include "geometry.cuh"
 #include "tile.cuh"
 
-// Byte for byte `WeightGradientArguments` of convolution.rs.
+// Byte for byte `WeightGradientArguments` of weight_gradient.rs.
 struct WeightGradientArguments {
     // Activations [voxels, pitch]; the second may be null.
     const void *input[2];

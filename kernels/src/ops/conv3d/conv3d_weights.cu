@@ -55,7 +55,7 @@ PACK(bf16, Bf16)
 PACK(f16, F16)
 PACK(tf32, Tf32)
 
-// Byte for byte `WeightReduceArguments` of convolution.rs.
+// Byte for byte `WeightReduceArguments` of weight_gradient.rs.
 struct WeightReduceArguments {
     // [splits, taps, outputs, channels].
     const float *partial;

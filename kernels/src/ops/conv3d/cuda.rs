@@ -4,8 +4,9 @@
 //! f32 always directly. The input gradient of stride 1 is a convolution by mirrored taps; of other strides, direct.
 
 use super::Conv3d;
-use crate::cuda::convolution::{Columns, Order, Product, WeightProduct, pack};
-use crate::cuda::direct::{Direct, DirectWeight, Strided};
+use crate::cuda::convolution::{Columns, Order, Product, Unpacked};
+use crate::cuda::direct::{Direct, Strided};
+use crate::cuda::weight_gradient::WeightGradient;
 use crate::cuda::{Address, Format, Gather, Launch, NULL, Operand, Workspace, channels};
 use crate::op::Operation;
 use crate::{Error, Result};
@@ -51,6 +52,10 @@ impl Plan {
         Ok(operands)
     }
 
+    fn unpacked(&self, address: Address, order: Order, skipped: usize) -> Unpacked {
+        Unpacked { address, extents: [self.outputs, self.all(), self.taps()], order, skipped }
+    }
+
     fn product(&self, inputs: [Operand; 2], bias: Address, output: Address) -> Product {
         Product {
             format: self.format,
@@ -90,12 +95,8 @@ impl Plan {
         let inputs = self.operands(inputs)?;
         let product = self.product(inputs, bias, y);
         if product.fits() {
-            let packed = workspace.take(self.taps() * self.outputs * self.all() * self.format.size());
-            let extents = [self.outputs, self.all(), self.taps()];
             let order = Order { transposed: false, mirrored: false };
-            let mut launches = vec![pack(self.format, weight, extents, order, packed)?];
-            launches.extend(Product { weight: packed, ..product }.launches(moments, workspace)?);
-            return Ok(launches);
+            return product.launches_packing(self.unpacked(weight, order, 0), moments, workspace);
         }
         if moments != NULL {
             return Err(Error::operation(Conv3d::NAME, "moments come from tensor cores alone"));
@@ -145,13 +146,9 @@ impl Plan {
             output: Operand::dense(dx, channels),
         };
         if product.fits() && self.gather.stride == [1; 3] {
-            let packed = workspace.take(self.taps() * self.outputs * self.all() * self.format.size());
-            let extents = [self.outputs, self.all(), self.taps()];
             let order = Order { transposed: true, mirrored: true };
-            let mut launches = vec![pack(self.format, weight, extents, order, packed)?];
-            let weight = packed + (first * self.outputs * self.format.size()) as u64;
-            launches.extend(Product { weight, ..product }.launches(NULL, workspace)?);
-            return Ok(launches);
+            let weight = self.unpacked(weight, order, first * self.outputs);
+            return product.launches_packing(weight, NULL, workspace);
         }
         let direct = Direct {
             format: self.format,
@@ -182,12 +179,7 @@ impl Plan {
     ) -> Result<Vec<Launch>> {
         let inputs = self.operands(inputs)?;
         let gradient = Operand::dense(dy, self.outputs);
-        let product =
-            WeightProduct { format: self.format, gather: self.gather, inputs, gradient, output: dw };
-        if product.fits() {
-            return product.launches(workspace);
-        }
-        DirectWeight { format: self.format, gather: self.gather, inputs, gradient, output: dw }
+        WeightGradient { format: self.format, gather: self.gather, inputs, gradient, output: dw }
             .launches(workspace)
     }
 

@@ -6,8 +6,9 @@
 
 use super::ConvTranspose3d;
 use crate::Result;
-use crate::cuda::convolution::{Columns, Order, Product, WeightProduct, pack};
-use crate::cuda::direct::{Direct, DirectWeight, Strided};
+use crate::cuda::convolution::{Columns, Order, Product, Unpacked};
+use crate::cuda::direct::{Direct, Strided};
+use crate::cuda::weight_gradient::WeightGradient;
 use crate::cuda::{Address, Format, Gather, Launch, NULL, Operand, Workspace, channels};
 use genesis_tensor::Shape;
 
@@ -35,8 +36,9 @@ impl Plan {
         self.gather.taps()
     }
 
-    fn packed_bytes(&self) -> usize {
-        self.taps() * self.channels * self.outputs * self.format.size()
+    fn unpacked(&self, address: Address, transposed: bool) -> Unpacked {
+        let order = Order { transposed, mirrored: false };
+        Unpacked { address, extents: [self.channels, self.outputs, self.taps()], order, skipped: 0 }
     }
 
     /// True for kernel 2, stride 2, doubled extents.
@@ -77,12 +79,7 @@ impl Plan {
             output,
         };
         if self.doubles() && product.fits() {
-            let packed = workspace.take(self.packed_bytes());
-            let order = Order { transposed: true, mirrored: false };
-            let extents = [self.channels, self.outputs, self.taps()];
-            let mut launches = vec![pack(self.format, weight, extents, order, packed)?];
-            launches.extend(Product { weight: packed, ..product }.launches(NULL, workspace)?);
-            return Ok(launches);
+            return product.launches_packing(self.unpacked(weight, true), NULL, workspace);
         }
         let direct = Direct {
             format: self.format,
@@ -125,12 +122,7 @@ impl Plan {
             output,
         };
         if product.fits() {
-            let packed = workspace.take(self.packed_bytes());
-            let order = Order { transposed: false, mirrored: false };
-            let extents = [self.channels, self.outputs, self.taps()];
-            let mut launches = vec![pack(self.format, weight, extents, order, packed)?];
-            launches.extend(Product { weight: packed, ..product }.launches(NULL, workspace)?);
-            return Ok(launches);
+            return product.launches_packing(self.unpacked(weight, false), NULL, workspace);
         }
         let direct = Direct {
             format: self.format,
@@ -161,12 +153,7 @@ impl Plan {
     ) -> Result<Vec<Launch>> {
         let inputs = [Operand::dense(dy, self.outputs), Operand::default()];
         let gradient = Operand::dense(x, self.channels);
-        let product =
-            WeightProduct { format: self.format, gather: self.gather, inputs, gradient, output: dw };
-        if product.fits() {
-            return product.launches(workspace);
-        }
-        DirectWeight { format: self.format, gather: self.gather, inputs, gradient, output: dw }
+        WeightGradient { format: self.format, gather: self.gather, inputs, gradient, output: dw }
             .launches(workspace)
     }
 
