@@ -3,15 +3,12 @@
 mod factors;
 
 use crate::{Error, Result};
-use genesis_kernels::Context;
+use genesis_kernels::{Context, elementwise};
 use genesis_tensor::{Shape, Tensor};
 
 /// Position of a parameter in its [`Parameters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParameterId(pub usize);
-
-/// Elements one task adds.
-const PIECE: usize = 1 << 14;
 
 /// Where one parameter lies in the flat buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +78,50 @@ impl Parameters {
         Ok(&mut self.flat.as_mut_slice()?[range])
     }
 
+    /// Brings the buffer to where `cx` computes.
+    ///
+    /// # Errors
+    /// Memory; a card that failed.
+    pub fn place(&mut self, cx: &Context) -> Result<()> {
+        if self.flat.device() != cx.device() {
+            self.flat = cx.place(&self.flat)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the buffer to main memory, where [`Parameters::values_mut`] can write.
+    ///
+    /// # Errors
+    /// As [`Parameters::place`].
+    pub fn fetch(&mut self) -> Result<()> {
+        self.flat = self.flat.to_host()?;
+        Ok(())
+    }
+
+    /// The parameters in main memory; a clone if they are there.
+    ///
+    /// # Errors
+    /// As [`Parameters::place`].
+    pub fn to_host(&self) -> Result<Self> {
+        Ok(Self { flat: self.flat.to_host()?, ..self.clone() })
+    }
+
+    /// Lets one parameter follow `batch`: p ← (1 - momentum)·p + momentum·factor·batch.
+    ///
+    /// # Errors
+    /// As [`Parameters::view`]; another number of values.
+    pub fn follow(
+        &mut self,
+        cx: &Context,
+        id: ParameterId,
+        batch: &Tensor,
+        momentum: f32,
+        factor: f32,
+    ) -> Result<()> {
+        let start = place(&self.places, id)?.start;
+        Ok(elementwise::follow(cx, &mut self.flat, start, batch, momentum, factor)?)
+    }
+
     /// The whole buffer (parameters are padded to multiples of 16 values with zeros).
     pub fn flat(&self) -> &Tensor {
         &self.flat
@@ -121,32 +162,29 @@ impl Gradients {
             let cause = format!("wanted a gradient {}, was given {}", place.shape, gradient.shape());
             return Err(Error::Parameter { name: place.name.clone(), cause });
         }
-        let range = place.start..place.start + gradient.elements();
-        let gradient = gradient.as_slice();
-        let first = !std::mem::replace(&mut self.arrived[id.0], true);
-        cx.pool.run_pieces(&mut self.flat.as_mut_slice()?[range], PIECE, |index, sum| {
-            let terms = &gradient[index * PIECE..];
-            if first {
-                sum.copy_from_slice(&terms[..sum.len()]);
-            } else {
-                sum.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
-            }
-        });
-        Ok(())
+        let start = place.start;
+        if self.flat.device() != cx.device() {
+            self.flat = cx.place(&self.flat)?;
+        }
+        let add = std::mem::replace(&mut self.arrived[id.0], true);
+        Ok(elementwise::accumulate(cx, &mut self.flat, start, gradient, add)?)
     }
 
     /// Gives a value to parameters no gradient has reached since [`Gradients::restart`]: zero.
     ///
     /// # Errors
     /// As [`Gradients::clear`].
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    pub(crate) fn settle(&mut self, cx: &Context) -> Result<()> {
         if self.arrived.iter().all(|&arrived| arrived) {
             return Ok(());
         }
-        let values = self.flat.as_mut_slice()?;
+        if self.flat.device() != cx.device() {
+            self.flat = cx.place(&self.flat)?;
+        }
         for (place, arrived) in self.places.iter().zip(&mut self.arrived) {
             if !std::mem::replace(arrived, true) {
-                values[place.start..place.start + place.shape.elements()].fill(0.0);
+                let range = place.start..place.start + place.shape.elements();
+                elementwise::fill(cx, &mut self.flat, range, 0.0)?;
             }
         }
         Ok(())
@@ -174,8 +212,10 @@ impl Gradients {
     ///
     /// # Errors
     /// [`genesis_tensor::Error::OutOfMemory`] if a view still shares the buffer.
-    pub fn clear(&mut self) -> Result<()> {
-        self.flat.as_mut_slice()?.fill(0.0);
+    pub fn clear(&mut self, cx: &Context) -> Result<()> {
+        self.flat = cx.place(&self.flat)?;
+        let whole = 0..self.flat.elements();
+        elementwise::fill(cx, &mut self.flat, whole, 0.0)?;
         self.arrived.fill(true);
         Ok(())
     }
@@ -228,7 +268,7 @@ mod tests {
         assert!(gradients.of(ParameterId(0)).unwrap().as_slice().iter().all(|&g| g == 3.0));
         gradients.restart();
         gradients.add(&cx, ParameterId(0), &a).unwrap();
-        gradients.settle().unwrap();
+        gradients.settle(&cx).unwrap();
         assert!(gradients.of(ParameterId(0)).unwrap().as_slice().iter().all(|&g| g == 1.5));
         assert_eq!(gradients.of(ParameterId(1)).unwrap().as_slice(), [0.0; 5]);
         gradients.add(&cx, ParameterId(0), &a).unwrap();

@@ -146,15 +146,16 @@ impl<O: Operation> Case<O> {
 
     /// Runs forward and backward; the output first, then the gradients.
     fn run(&self, cx: &Context) -> Result<Vec<Option<Tensor>>> {
-        let inputs = self.draw()?;
+        let inputs = self.draw()?.iter().map(|input| cx.place(input)).collect::<Result<Vec<_>>>()?;
         let (output, saved) = self.operation.forward(cx, &inputs.iter().collect::<Vec<_>>())?;
         let dtype = output.dtype();
         let mut results = vec![Some(output)];
         if !self.forward_only {
-            let dy = self.draw_output_gradient(dtype)?;
+            let dy = cx.place(&self.draw_output_gradient(dtype)?)?;
             results.extend(self.operation.backward(cx, saved, dy, &self.need())?);
         }
-        Ok(results)
+        let host = |tensor: Option<Tensor>| Ok(tensor.map(|tensor| tensor.to_host()).transpose()?);
+        results.into_iter().map(host).collect()
     }
 }
 
@@ -308,14 +309,16 @@ impl<O: Operation> Runnable for Case<O> {
     }
 
     fn step(&self, cx: &Context) -> Result<usize> {
-        let inputs = self.draw()?;
+        let inputs = self.draw()?.iter().map(|input| cx.place(input)).collect::<Result<Vec<_>>>()?;
         let (output, saved) = self.operation.forward(cx, &inputs.iter().collect::<Vec<_>>())?;
         let kept = saved.tensors().iter().map(|tensor| tensor.size_in_bytes()).sum();
         let dtype = output.dtype();
         drop(output);
         if !self.forward_only {
-            self.operation.backward(cx, saved, self.draw_output_gradient(dtype)?, &self.need())?;
+            let dy = cx.place(&self.draw_output_gradient(dtype)?)?;
+            self.operation.backward(cx, saved, dy, &self.need())?;
         }
+        cx.synchronize()?;
         Ok(kept)
     }
 }

@@ -21,12 +21,13 @@ pub mod case;
 mod context;
 pub mod cpu;
 pub mod cuda;
+pub mod elementwise;
 mod error;
 pub mod op;
 pub mod ops;
 
 pub use array::Array;
-pub use context::Context;
+pub use context::{Context, Hardware};
 pub use cpu::Isa;
 pub use error::{Error, Result};
 

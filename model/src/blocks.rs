@@ -11,6 +11,9 @@ use genesis_kernels::ops::conv3d::Conv3d;
 use genesis_kernels::ops::linear::Linear;
 use genesis_tensor::Shape;
 
+/// The batch's share in running statistics: PyTorch's default.
+const MOMENTUM: f32 = 0.1;
+
 /// What every layer of a network draws on while its parts are declared.
 #[derive(Default)]
 pub(crate) struct Declaration {
@@ -189,19 +192,12 @@ impl ConvBlock {
         {
             // PyTorch: momentum 0.1, and the running variance is the unbiased one.
             let unbiased = count as f32 / (count as f32 - 1.0);
-            follow(pass.buffers.values_mut(self.running_mean)?, mean.as_slice(), 1.0);
-            follow(pass.buffers.values_mut(self.running_var)?, variance.as_slice(), unbiased);
+            pass.buffers.follow(pass.cx, self.running_mean, &mean, MOMENTUM, 1.0)?;
+            pass.buffers.follow(pass.cx, self.running_var, &variance, MOMENTUM, unbiased)?;
             let updates = pass.updates.get_mut(self.number);
             *updates.ok_or_else(|| Error::invalid("a batch norm without a counter"))? += 1;
         }
         Ok(y)
-    }
-}
-
-fn follow(running: &mut [f32], batch: &[f32], factor: f32) {
-    const MOMENTUM: f32 = 0.1;
-    for (running, batch) in running.iter_mut().zip(batch) {
-        *running = (1.0 - MOMENTUM) * *running + MOMENTUM * factor * batch;
     }
 }
 

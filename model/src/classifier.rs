@@ -87,7 +87,7 @@ impl Classifier3d {
         statistics: Statistics,
     ) -> Result<Var> {
         let Self { checkpoints, encoder, dense: [first, second], tensors, .. } = self;
-        let mut pass = tensors.pass(cx, tape, statistics);
+        let mut pass = tensors.pass(cx, tape, statistics)?;
         let x = encoder.forward(&mut pass, *checkpoints, input, drop)?;
         let features = pass.tape.apply(cx, GlobalAveragePool, &[&x])?;
         drop(x);

@@ -39,6 +39,7 @@ impl Tensors {
     /// Draws every parameter. One stream per parameter, so that a head of another size does not
     /// change the values of the rest.
     pub(crate) fn initialise(&mut self, how: Initialiser, seed: u64) -> Result<()> {
+        self.fetch()?;
         let places = self.parameters.places().to_vec();
         let mut bias_bound = 0.0;
         for (index, place) in places.iter().enumerate() {

@@ -34,14 +34,23 @@ impl Tensors {
         Ok(Self { parameters, buffers, updates: vec![0; updates], order: all.order })
     }
 
+    /// A pass of the network, with its values where `cx` computes.
     pub(crate) fn pass<'a>(
         &'a mut self,
         cx: &'a Context,
         tape: &'a mut Tape,
         statistics: Statistics,
-    ) -> Pass<'a> {
+    ) -> Result<Pass<'a>> {
         let Self { parameters, buffers, updates, .. } = self;
-        Pass { cx, tape, parameters, buffers, updates, statistics }
+        parameters.place(cx)?;
+        buffers.place(cx)?;
+        Ok(Pass { cx, tape, parameters, buffers, updates, statistics })
+    }
+
+    /// Brings everything to main memory, to be written there. The next pass takes it back to where it computes.
+    pub(crate) fn fetch(&mut self) -> Result<()> {
+        self.parameters.fetch()?;
+        Ok(self.buffers.fetch()?)
     }
 
     /// Extents and values of one tensor; `None` for a counter.

@@ -125,11 +125,12 @@ pub fn wanted_statistics(state: &StateDict) -> (Statistics, &'static str) {
 impl Tensors {
     /// All tensors, with a network's shape and statistics in the metadata.
     fn state(&self, key: &str, config: &impl Serialize, statistics: Statistics) -> Result<StateDict> {
+        let (parameters, buffers) = (self.parameters.to_host()?, self.buffers.to_host()?);
         let mut state = StateDict::default();
         for (name, kind) in &self.order {
             let tensor = match kind {
-                Kind::Parameter(id) => self.parameters.view(*id)?,
-                Kind::Buffer(id) => self.buffers.view(*id)?,
+                Kind::Parameter(id) => parameters.view(*id)?,
+                Kind::Buffer(id) => buffers.view(*id)?,
                 Kind::Updates(number) => {
                     state.tensors.push(NamedTensor::from_i64(name, self.updates[*number] as i64));
                     continue;
@@ -158,6 +159,7 @@ impl Tensors {
             let count = missing.len();
             return Err(Error::Invalid(format!("{count} tensors are missing: {shown}{more}")));
         }
+        self.fetch()?;
         for (name, kind) in &self.order {
             let values = match kind {
                 Kind::Parameter(id) => {

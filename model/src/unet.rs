@@ -134,7 +134,7 @@ impl UNet3d {
     ) -> Result<Var> {
         let checkpoints = self.checkpoints;
         let Self { encoder, up, out, tensors, .. } = self;
-        let mut pass = tensors.pass(cx, tape, statistics);
+        let mut pass = tensors.pass(cx, tape, statistics)?;
         let mut skips = Vec::with_capacity(3);
         let mut x = encoder.forward(&mut pass, checkpoints, input, |skip| skips.push(skip))?;
         for (number, (up, blocks)) in up.iter().enumerate() {

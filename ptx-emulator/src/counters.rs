@@ -128,21 +128,9 @@ impl Counters {
         let lanes_at_once = (128 / bytes.max(4)).min(32);
         self.shared.requests += 1;
         for group in addresses.chunks(lanes_at_once) {
-            let mut words: [u64; 32] = [0; 32];
-            let mut used = 0;
-            let mut per_bank = [0u8; 32];
-            for address in
-                group.iter().flat_map(|&a| (0..bytes.max(4) as u64).step_by(4).map(move |i| (a + i) / 4))
-            {
-                if !words[..used].contains(&address) {
-                    if used < 32 {
-                        words[used] = address;
-                        used += 1;
-                    }
-                    per_bank[(address % 32) as usize] += 1;
-                }
-            }
-            self.shared.wavefronts += u64::from(per_bank.into_iter().max().unwrap_or(1).max(1));
+            let words =
+                group.iter().flat_map(|&a| (0..bytes.max(4) as u64).step_by(4).map(move |i| (a + i) / 4));
+            self.shared.wavefronts += wavefronts(words);
             self.shared.ideal += 1;
         }
     }
@@ -167,4 +155,25 @@ impl fmt::Display for Counters {
         }
         write!(f, "{} barriers, {} divergent branches", self.barriers, self.divergences)
     }
+}
+
+/// Passes that the banks need for these words: the most different words that one bank holds.
+fn wavefronts(words: impl Iterator<Item = u64> + Clone) -> u64 {
+    // Nearly always no bank is asked for two words.
+    let mut first = [u64::MAX; 32];
+    let mut conflict = false;
+    for word in words.clone() {
+        let known = &mut first[(word % 32) as usize];
+        conflict |= *known != u64::MAX && *known != word;
+        *known = word;
+    }
+    if !conflict {
+        return 1;
+    }
+    let mut different: Vec<u64> = words.collect();
+    different.sort_unstable();
+    different.dedup();
+    let mut per_bank = [0u64; 32];
+    different.iter().for_each(|word| per_bank[(word % 32) as usize] += 1);
+    per_bank.into_iter().max().unwrap_or(1)
 }

@@ -25,6 +25,9 @@ pub enum Error {
         /// The format it got.
         given: DType,
     },
+    /// A card, or its driver, failed.
+    #[error("{0}")]
+    Device(String),
     /// Memory could not be had.
     #[error("out of memory: {bytes} bytes could not be allocated")]
     OutOfMemory {

@@ -14,6 +14,7 @@
 //! # Ok::<(), genesis_tensor::Error>(())
 //! ```
 
+mod card;
 mod error;
 pub mod mapped;
 pub mod memory;
@@ -22,6 +23,7 @@ pub mod random;
 mod shape;
 mod tensor;
 
+pub use card::Card;
 pub use error::{Error, Result};
 pub use shape::{DType, Device, MAX_RANK, Shape};
 pub use tensor::Tensor;

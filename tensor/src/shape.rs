@@ -100,12 +100,15 @@ impl DType {
 pub enum Device {
     /// Main memory.
     Cpu,
+    /// The memory of a CUDA card, by its number.
+    Cuda(usize),
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => write!(f, "cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
 }

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let smooth: Vec<f32> = (0..8192).map(|i| 0.5 + 0.4 * (i as f32 * 0.003).sin()).collect();
     let noisy: Vec<f32> = smooth.iter().enumerate().map(|(i, v)| v + (i * 37 % 11) as f32 * 0.02).collect();
     for step in 1..=30 {
-        gradients.clear()?;
+        gradients.clear(&cx)?;
         let mut tape = Tape::training();
         let input = Var::constant(Tensor::from_slice(shape, &noisy)?);
         let target = Var::constant(Tensor::from_slice(shape, &smooth)?);

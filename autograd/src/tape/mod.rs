@@ -22,7 +22,7 @@ pub use segment::Rerun;
 
 use crate::{Error, Gradients, ParameterId, Result};
 use genesis_kernels::Context;
-use genesis_kernels::cpu::elementwise;
+use genesis_kernels::elementwise;
 use genesis_kernels::op::Operation;
 use genesis_tensor::{DType, Shape, Tensor};
 use node::{Borrowed, Node, Recorded, Step};
@@ -128,7 +128,8 @@ impl Tape {
         Var { tensor: value, node, parameter: Some(id) }
     }
 
-    /// Runs an operation and records it if any input has a gradient.
+    /// Runs an operation and records it if any input has a gradient. Constants in main memory are brought to the
+    /// card, where `cx` computes on one.
     ///
     /// # Errors
     /// The operation's own.
@@ -147,10 +148,18 @@ impl Tape {
         inputs: &[&Var],
         inspect: impl FnOnce(&O::Saved) -> Result<()>,
     ) -> Result<Var> {
-        let tensors: Vec<&Tensor> = inputs.iter().map(|var| &var.tensor).collect();
         let start = Instant::now();
+        let placed = match cx.card {
+            Some(_) => inputs.iter().map(|var| cx.place(&var.tensor)).collect::<Result<Vec<_>, _>>()?,
+            None => Vec::new(),
+        };
+        let tensors: Vec<&Tensor> = match cx.card {
+            Some(_) => placed.iter().collect(),
+            None => inputs.iter().map(|var| &var.tensor).collect(),
+        };
         let (output, saved) = operation.forward(cx, &tensors)?;
         inspect(&saved)?;
+        self.finish_for_profile(cx)?;
         let mut description = Description::new(&operation, &tensors, &output);
         description.parameter = inputs.iter().find_map(|var| var.parameter);
         let mut executed = self.profile.is_some().then(|| description.executed(start, false, self.rerunning));
@@ -183,8 +192,8 @@ impl Tape {
         seed: Tensor,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        self.walk(cx, output, seed, 0, gradients)?;
-        gradients.settle()
+        self.walk(cx, output, cx.place(&seed)?, 0, gradients)?;
+        gradients.settle(cx)
     }
 
     /// The loop of [`Tape::backward`]; gives the gradients of a segment's inputs.
@@ -241,6 +250,7 @@ impl Tape {
         let need: Vec<bool> = inputs.iter().map(Option::is_some).collect();
         let start = Instant::now();
         let arrived = node.backward(cx, dy, &need)?;
+        self.finish_for_profile(cx)?;
         if let Some(profile) = &mut self.profile {
             profile.push(description.executed(start, true, false));
         }
@@ -277,6 +287,7 @@ impl Tape {
         let step = self.step(source)?;
         let output = step.node.recompute(cx)?;
         let description = step.description.clone();
+        self.finish_for_profile(cx)?;
         for &Borrowed { slot, .. } in &borrowed {
             let nothing = self.nothing()?;
             self.step(source)?.put(slot, nothing);
@@ -293,6 +304,14 @@ impl Tape {
             Some(Entry::Operation(step)) => Ok(step),
             _ => Err(Error::Tape(format!("node {node} is no operation"))),
         }
+    }
+
+    /// What is timed must be over: a card's kernels are, when asked for, only queued.
+    fn finish_for_profile(&self, cx: &Context) -> Result<()> {
+        if self.profile.is_some() {
+            cx.synchronize()?;
+        }
+        Ok(())
     }
 
     /// What stands where a saved tensor was taken away.

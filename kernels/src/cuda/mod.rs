@@ -1,4 +1,5 @@
-//! CUDA kernels: their PTX, and launches in plain numbers. Nothing here needs a driver, a card or a toolkit.
+//! CUDA kernels: their PTX, launches in plain numbers, and the card that runs them ([`device`], all that needs a
+//! driver).
 //!
 //! The kernels are the `.cu` files beside each operation's CPU code, their shared parts the `.cuh` files here;
 //! `cargo xtask ptx` compiles them to `kernels/ptx`, which [`ptx`] embeds. Whoever has a device (or the emulator of
@@ -22,6 +23,7 @@
 
 pub mod channels;
 pub mod convolution;
+pub mod device;
 pub mod direct;
 pub mod elementwise;
 mod geometry;
@@ -30,6 +32,7 @@ mod modules;
 mod table;
 pub mod weight_gradient;
 
+pub use device::CudaCard;
 pub use geometry::{Divisor, Gather, Geometry};
 pub(crate) use launch::int;
 pub use launch::{Address, Format, Launch, NULL, Operand, Workspace};

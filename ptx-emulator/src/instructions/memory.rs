@@ -120,6 +120,9 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     b.access(access, class)
 }
 
+/// Places of one request whose readers are counted.
+const FEW_PLACES: usize = 8;
+
 fn loader(space: Space, address: Address, ty: Type, registers: Vec<Register>) -> Access {
     let (element, total) = (ty.bytes(), ty.bytes() * registers.len());
     Box::new(move |warp, block, mask| {
@@ -134,9 +137,29 @@ fn loader(space: Space, address: Address, ty: Type, registers: Vec<Register>) ->
             }
             data = [data[0]; LANES];
         } else {
+            // Each place of a few: likewise two readers of it.
+            let mut places = [(0, 0, 0); FEW_PLACES];
+            let mut known = 0;
             for lane in lanes(mask) {
-                let request = Request { space, lane, address: address_of(warp, address, lane), bytes: total };
-                block.load(warp, &request, &mut data[lane])?;
+                let at = address_of(warp, address, lane);
+                let place = places[..known.min(FEW_PLACES)].iter_mut().find(|(place, ..)| *place == at);
+                let shared = resolve(space, at).0 != Space::Local;
+                match place {
+                    Some((_, reader, readers)) if *readers > 1 && shared => data[lane] = data[*reader],
+                    place => {
+                        let request = Request { space, lane, address: at, bytes: total };
+                        block.load(warp, &request, &mut data[lane])?;
+                        match place {
+                            Some((_, _, readers)) => *readers += 1,
+                            None => {
+                                if let Some(free) = places.get_mut(known) {
+                                    *free = (at, lane, 1);
+                                }
+                                known += 1;
+                            }
+                        }
+                    }
+                }
             }
         }
         if element == 4 && registers.iter().all(|r| r.bits == 32) {

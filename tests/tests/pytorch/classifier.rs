@@ -47,7 +47,7 @@ fn logits_loss_gradients_and_statistics_are_pytorchs() {
             _ => Tensor::from_slice([labels.len()], &labels).unwrap(),
         };
         let mut gradients = network.zero_gradients().unwrap();
-        gradients.clear().unwrap();
+        gradients.clear(&cx).unwrap();
         let mut tape = Tape::training();
         let input = Var::constant(x.clone());
         let logits = network.forward(&cx, &mut tape, input, Statistics::BatchAndUpdate).unwrap();

@@ -65,7 +65,7 @@ fn assert_close(given: &[f32], recorded: &Value, what: &str) {
 
 fn backward(network: &mut UNet3d, x: &Tensor, y: &Tensor, gradients: &mut Gradients) -> f32 {
     let cx = Context::new(2);
-    gradients.clear().unwrap();
+    gradients.clear(&cx).unwrap();
     let mut tape = Tape::training();
     let input = Var::constant(x.clone());
     let logits = network.forward(&cx, &mut tape, input, Statistics::BatchAndUpdate).unwrap();

@@ -3,9 +3,12 @@
 use crate::trace::{DEFAULT_STEPS, TraceRequest};
 use crate::{Error, Precision, Result};
 use clap::Args;
-use genesis_kernels::{Context, Isa};
+use genesis_kernels::cuda::CudaCard;
+use genesis_kernels::cuda::device::cards;
+use genesis_kernels::{Context, Hardware, Isa};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Flags every command takes.
 #[derive(Args, Clone, Debug)]
@@ -31,6 +34,25 @@ pub struct Common {
     /// Print one JSON object on standard output instead of text
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// What `--device` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A card if there is one, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A card by its number.
+    Cuda(usize),
+}
+
+/// The first card that the kernels run on. One that cannot be opened is told of, and the processor serves.
+fn first_card() -> Option<Arc<CudaCard>> {
+    let number = cards().ok()?.into_iter().find(|card| card.is_supported())?.number;
+    CudaCard::open(number)
+        .inspect_err(|error| tracing::warn!("cuda:{number} cannot be used, the processor computes: {error}"))
+        .ok()
 }
 
 impl Common {
@@ -60,26 +82,58 @@ impl Common {
         }
     }
 
-    /// Threads and instruction set to compute with.
+    /// Threads and what computes: `--device`.
     ///
     /// # Errors
-    /// As [`Common::isa`].
+    /// As [`Common::hardware`].
     pub fn context(&self) -> Result<Context> {
-        Ok(Context::with_isa(self.thread_count(), self.isa()?))
+        Ok(self.hardware()?.context(self.thread_count()))
     }
 
-    /// Refuses devices this build does not have.
+    /// What computes: the processor, or the card that `--device` names. `auto` takes the first card the kernels run
+    /// on, where there is one.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown name, [`Error::Work`] for a GPU.
-    pub fn check_device(&self) -> Result<()> {
-        match self.device.as_str() {
-            "auto" | "cpu" => Ok(()),
-            name if name.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok()) => {
-                Err(Error::Work(format!("--device {name}: this build has no CUDA backend; use --device cpu")))
-            }
-            name => Err(Error::Usage(format!("--device {name}: use auto, cpu or cuda:N"))),
+    /// As [`Common::isa`]; a card that is not there or cannot be used; an unknown name.
+    pub fn hardware(&self) -> Result<Hardware> {
+        let isa = self.isa()?;
+        let card = match self.device_number()? {
+            DeviceChoice::Cpu => None,
+            DeviceChoice::Cuda(number) => Some(CudaCard::open(number).map_err(|error| {
+                Error::Work(format!("--device cuda:{number}: {error}; use --device cpu"))
+            })?),
+            DeviceChoice::Auto => first_card(),
+        };
+        if let Some(card) = &card {
+            tracing::info!("computing on cuda:{} ({})", card.found().number, card.found().name);
         }
+        Ok(Hardware { isa, card })
+    }
+
+    /// What `--device` names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an unknown name.
+    pub fn device_number(&self) -> Result<DeviceChoice> {
+        match self.device.as_str() {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            name => match name.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(number)) => Ok(DeviceChoice::Cuda(number)),
+                _ => Err(Error::Usage(format!("--device {name}: use auto, cpu or cuda:N"))),
+            },
+        }
+    }
+
+    /// The processor's threads and instruction set, for commands that measure it.
+    ///
+    /// # Errors
+    /// As [`Common::isa`]; a card named with `--device`.
+    pub fn processor(&self) -> Result<Context> {
+        if let DeviceChoice::Cuda(number) = self.device_number()? {
+            return Err(Error::Work(format!("--device cuda:{number}: this command measures the processor")));
+        }
+        Ok(Context::with_isa(self.thread_count(), self.isa()?))
     }
 
     /// The number format: `--precision`, or f32.

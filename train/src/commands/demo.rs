@@ -64,7 +64,7 @@ pub fn run(args: &DemoArgs, common: &Common) -> Result<()> {
         width: args.width,
         seed: common.seed(),
         threads: common.thread_count(),
-        isa: common.isa()?,
+        hardware: common.hardware()?,
         precision: common.precision(),
         transfer,
         trace: args.trace.request(),

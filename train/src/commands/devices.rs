@@ -5,6 +5,7 @@ use crate::Result;
 use clap::Args;
 use genesis_kernels::Isa;
 use genesis_kernels::cpu::peak;
+use genesis_kernels::cuda::device::{Found, cards};
 use serde::Serialize;
 
 /// Shows what this machine offers and what Genesis makes of it
@@ -23,7 +24,35 @@ struct Report {
     f32_gflops: f64,
     memory_copy_gigabytes_per_second: f64,
     memory_bytes: Option<u64>,
-    gpus: Vec<String>,
+    /// CUDA cards, and why there are none.
+    gpus: Vec<Gpu>,
+    cuda: String,
+}
+
+/// A CUDA card.
+#[derive(Serialize)]
+struct Gpu {
+    number: usize,
+    name: String,
+    capability: String,
+    multiprocessors: i32,
+    memory_bytes: usize,
+    supported: bool,
+}
+
+impl From<Found> for Gpu {
+    fn from(found: Found) -> Self {
+        let supported = found.is_supported();
+        let Found { number, name, capability: [major, minor], memory_bytes, multiprocessors } = found;
+        Self {
+            number,
+            name,
+            capability: format!("{major}.{minor}"),
+            multiprocessors,
+            memory_bytes,
+            supported,
+        }
+    }
 }
 
 /// Runs the command.
@@ -31,9 +60,10 @@ struct Report {
 /// # Errors
 /// An unknown `GENESIS_ISA`.
 pub fn run(_args: &DevicesArgs, common: &Common) -> Result<()> {
-    let cx = common.context()?;
+    let cx = common.processor()?;
     let available: Vec<String> =
         Isa::ALL.iter().filter(|isa| isa.is_available()).map(ToString::to_string).collect();
+    let found = cards();
     let report = Report {
         processor: proc_value("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into()),
         threads: cx.pool.threads(),
@@ -44,7 +74,12 @@ pub fn run(_args: &DevicesArgs, common: &Common) -> Result<()> {
         memory_bytes: proc_value("/proc/meminfo", "MemTotal")
             .and_then(|value| value.trim_end_matches(" kB").trim().parse::<u64>().ok())
             .map(|kibibytes| kibibytes * 1024),
-        gpus: Vec::new(),
+        cuda: match &found {
+            Ok(cards) if cards.is_empty() => "the CUDA driver finds no card".into(),
+            Ok(cards) => format!("{} card(s)", cards.len()),
+            Err(error) => error.to_string(),
+        },
+        gpus: found.unwrap_or_default().into_iter().map(Gpu::from).collect(),
     };
     if common.json {
         return super::print_json(&report);
@@ -56,7 +91,18 @@ pub fn run(_args: &DevicesArgs, common: &Common) -> Result<()> {
     if let Some(bytes) = report.memory_bytes {
         println!("memory           {:.1} GiB", bytes as f64 / (1u64 << 30) as f64);
     }
-    println!("GPUs             none used: this build has no CUDA backend");
+    println!("CUDA             {}", report.cuda);
+    for gpu in &report.gpus {
+        let verdict = if gpu.supported { "usable" } else { "too old for the kernels" };
+        println!(
+            "cuda:{}           {}, compute capability {}, {} multiprocessors, {:.1} GiB: {verdict}",
+            gpu.number,
+            gpu.name,
+            gpu.capability,
+            gpu.multiprocessors,
+            gpu.memory_bytes as f64 / (1u64 << 30) as f64
+        );
+    }
     Ok(())
 }
 

@@ -18,7 +18,8 @@ pub mod restore;
 pub mod selftest;
 
 pub use common::{
-    Common, TraceArgs, parse_plane, parse_size, parse_spacing, parse_triple, parse_window, print_json,
+    Common, DeviceChoice, TraceArgs, parse_plane, parse_size, parse_spacing, parse_triple, parse_window,
+    print_json,
 };
 
 use crate::Result;
@@ -72,7 +73,7 @@ impl Cli {
     /// The command's own.
     pub fn run(&self) -> Result<()> {
         let common = &self.common;
-        common.check_device()?;
+        common.device_number()?;
         match &self.command {
             Command::Demo(args) => demo::run(args, common),
             Command::Phantom(args) => phantom::run(args, common),

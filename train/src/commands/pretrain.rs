@@ -122,7 +122,8 @@ impl From<PresetName> for Preset {
 pub fn run(args: &PretrainArgs, common: &Common) -> Result<()> {
     let config = resolve(args, common)?;
     let trace = args.trace.request();
-    let execution = Execution { isa: common.isa()?, resume: args.resume, quiet: common.quiet, trace };
+    let execution =
+        Execution { hardware: common.hardware()?, resume: args.resume, quiet: common.quiet, trace };
     let summary = pretrain(&config, &args.out, &execution)?;
     report(&summary, args, common)
 }

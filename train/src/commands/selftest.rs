@@ -1,12 +1,12 @@
 //! `genesis selftest`: every operation's cases, in the shipped binary, on this machine.
 
-use super::Common;
+use super::{Common, DeviceChoice};
 use crate::{Error, Result};
 use clap::Args;
 use comfy_table::{Table, presets};
 use genesis_kernels::case::{Outcome, Runnable};
 use genesis_kernels::op::Entry;
-use genesis_kernels::{Context, Isa, OPS};
+use genesis_kernels::{Context, Hardware, Isa, OPS};
 use genesis_tensor::memory;
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ use serde::Serialize;
 #[command(after_help = "Examples:
   genesis selftest
   genesis selftest conv3d batch_norm
+  genesis selftest --device cuda:0
   genesis selftest --json")]
 pub struct SelftestArgs {
     /// Operations to test [default: all]
@@ -54,12 +55,18 @@ pub fn run(args: &SelftestArgs, common: &Common) -> Result<()> {
     };
     // A value the kernel left unwritten must not pass by luck.
     memory::set_poison(true);
-    let best = common.isa()?;
-    let contexts: Vec<Context> = Isa::ALL
-        .into_iter()
-        .filter(|isa| *isa <= best && isa.is_available())
-        .map(|isa| Context::with_isa(2, isa))
-        .collect();
+    // The processor unless a card is named: `auto` tests what every machine has.
+    let hardware = match common.device_number()? {
+        DeviceChoice::Cuda(_) => common.hardware()?,
+        _ => Hardware { isa: common.isa()?, card: None },
+    };
+    let contexts: Vec<Context> = match hardware.card {
+        Some(_) => vec![hardware.context(2)],
+        None => {
+            let usable = |isa: &Isa| *isa <= hardware.isa && isa.is_available();
+            Isa::ALL.into_iter().filter(usable).map(|isa| Context::with_isa(2, isa)).collect()
+        }
+    };
     let mut results = Vec::new();
     for entry in &entries {
         for case in (entry.cases)() {
@@ -108,9 +115,10 @@ fn test(entry: &Entry, case: &dyn Runnable, contexts: &[Context]) -> Vec<Row> {
         rows.push(row("gradient".into(), case.gradient()));
     }
     for cx in contexts {
-        rows.push(row(format!("parity {}", cx.isa), case.parity(cx)));
-        let other = Context::with_isa(5, cx.isa);
-        rows.push(row(format!("determinism {}", cx.isa), case.determinism(cx, &other)));
+        let hardware = Hardware { isa: cx.isa, card: cx.card.clone() };
+        let name = if hardware.card.is_some() { cx.device().to_string() } else { cx.isa.to_string() };
+        rows.push(row(format!("parity {name}"), case.parity(cx)));
+        rows.push(row(format!("determinism {name}"), case.determinism(cx, &hardware.context(5))));
     }
     rows
 }

@@ -13,7 +13,7 @@ use crate::trace::TraceRequest;
 use crate::training::{Execution, Preset, RunConfig, Summary, load_network, pretrain};
 use crate::volume::{CubeFile, list_volumes};
 use crate::{Error, Precision, Result};
-use genesis_kernels::{Context, Isa};
+use genesis_kernels::Hardware;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -46,8 +46,8 @@ pub struct Demo {
     pub seed: u64,
     /// Compute threads.
     pub threads: usize,
-    /// Instruction set.
-    pub isa: Isa,
+    /// What computes.
+    pub hardware: Hardware,
     /// Number format of activations and gradients.
     pub precision: Precision,
     /// The comparison of fine-tuning from scratch and from the pre-trained weights, if there is to be one.
@@ -125,8 +125,12 @@ impl Demo {
         let (train, valid, test) = self.cubes(&folder, &volumes)?;
         let config = self.config(train, valid);
         let run = self.out.join("run");
-        let execution =
-            Execution { isa: self.isa, resume: false, quiet: self.quiet, trace: self.trace.clone() };
+        let execution = Execution {
+            hardware: self.hardware.clone(),
+            resume: false,
+            quiet: self.quiet,
+            trace: self.trace.clone(),
+        };
         let summary = pretrain(&config, &run, &execution)?;
         tracing::info!("restoring {} cubes of a scan the network has not seen", TEST_CUBES);
         let weights = run.join("checkpoints/best.safetensors");
@@ -162,7 +166,7 @@ impl Demo {
             width: self.width,
             seed: self.seed,
             threads: self.threads,
-            isa: self.isa,
+            hardware: self.hardware.clone(),
             precision: self.precision,
             quiet: self.quiet,
         }
@@ -219,7 +223,7 @@ impl Demo {
     }
 
     fn restore(&self, weights: &Path, cubes: &Path, recipe: &Recipe) -> Result<Restored> {
-        let cx = Context::with_isa(self.threads, self.isa);
+        let cx = self.hardware.context(self.threads);
         let (mut network, statistics) = load_network(weights)?;
         let file = CubeFile::open(cubes)?;
         let size = file.size();

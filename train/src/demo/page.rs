@@ -74,7 +74,7 @@ fn page(story: &Story<'_>) -> Result<Report> {
         .add_tile(
             Tile::new("Parameters", thousands(summary.parameters)).note(format!("width {}", demo.width)),
         )
-        .add_tile(Tile::new("Throughput", speed(summary)).note(format!("f32, {}", demo.isa)));
+        .add_tile(Tile::new("Throughput", speed(summary)).note(format!("f32, {}", demo.hardware)));
 
     if let Some(comparison) = comparison {
         add_tiles(&mut report, comparison);
@@ -230,7 +230,7 @@ fn settings(report: &mut Report, demo: &Demo, config: &RunConfig, summary: &Summ
         .row(["validation loss if left deformed", &format!("{:.5}", summary.identity_loss)])
         .row(["peak memory of tensors", &format!("{:.2} GB", summary.peak_memory_bytes as f64 / 1e9)])
         .row(["compute threads", &demo.threads.to_string()])
-        .row(["instruction set", &demo.isa.to_string()]);
+        .row(["hardware", &demo.hardware.to_string()]);
     report
         .add_section("Settings and machine", "run/config.toml holds everything and reruns the training.")
         .add_table(&table);

@@ -171,6 +171,7 @@ pub fn class_logits(
 ) -> Result<Tensor> {
     let input = Var::constant(in_format(input, precision)?);
     let logits = network.forward(cx, &mut Tape::inference(), input, statistics)?.into_tensor();
+    let logits = logits.to_host().map_err(work)?;
     if logits.dtype() == DType::F32 { Ok(logits) } else { logits.cast(DType::F32).map_err(work) }
 }
 

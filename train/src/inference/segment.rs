@@ -154,6 +154,7 @@ fn forward(cx: &Context, network: &mut UNet3d, input: Tensor, settings: &Segment
         .forward(cx, &mut Tape::inference(), Var::constant(input), settings.statistics)
         .map_err(work)?
         .into_tensor();
+    let logits = logits.to_host().map_err(work)?;
     if logits.dtype() == DType::F32 { Ok(logits) } else { logits.cast(DType::F32).map_err(work) }
 }
 

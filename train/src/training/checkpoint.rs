@@ -76,9 +76,11 @@ pub fn save_run(
     progress: &impl Serialize,
 ) -> Result<()> {
     let mut optimizer = OptimizerState::default();
+    let buffers = updater.state.iter().map(|buffer| buffer.to_host()).collect::<Result<Vec<_>, _>>();
+    let buffers = buffers.map_err(work)?;
     for place in parameters.places() {
         let mut slots = Vec::new();
-        for (name, buffer) in updater.state_names().iter().zip(&updater.state) {
+        for (name, buffer) in updater.state_names().iter().zip(&buffers) {
             let values = buffer.window(place.start, place.shape).map_err(work)?;
             slots.push(NamedTensor::from_f32(*name, place.shape.dims(), values.as_slice()).map_err(work)?);
         }
@@ -129,6 +131,7 @@ pub fn resume_run<P: DeserializeOwned>(
     let optimizer = checkpoint.optimizer.unwrap_or_default();
     let names = updater.state_names();
     for (slot, buffer) in names.iter().zip(&mut updater.state) {
+        *buffer = buffer.to_host().map_err(work)?;
         let values = buffer.as_mut_slice().map_err(work)?;
         for place in parameters.places() {
             let tensor = optimizer.get(&place.name, slot).filter(|tensor| tensor.shape == place.shape.dims());

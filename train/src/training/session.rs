@@ -11,7 +11,7 @@ use super::trainer::{Trainer, ValidationReport};
 use crate::report::metrics::Number;
 use crate::trace::{Trace, TraceRequest};
 use crate::{Error, Result};
-use genesis_kernels::{Context, Isa};
+use genesis_kernels::{Context, Hardware};
 use genesis_model::UNet3d;
 use genesis_tensor::memory;
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ const STEPS_BEFORE_JUDGEMENT: u64 = 50;
 
 /// How a run is carried out, apart from what it computes.
 pub struct Execution {
-    /// The instruction set kernels may use.
-    pub isa: Isa,
+    /// What computes.
+    pub hardware: Hardware,
     /// Go on from the last checkpoint.
     pub resume: bool,
     /// No progress bar.
@@ -38,7 +38,7 @@ pub struct Execution {
 impl Execution {
     /// What to compute with: so many threads, 0 for all cores.
     pub fn context(&self, threads: usize) -> Context {
-        Context::with_isa(thread_count(threads), self.isa)
+        self.hardware.context(thread_count(threads))
     }
 }
 

@@ -6,9 +6,9 @@ use super::updater::{Updater, schedule};
 use crate::trace::Trace;
 use crate::{Error, Precision, Result};
 use genesis_autograd::{Tape, Var};
-use genesis_kernels::Context;
 use genesis_kernels::ops::activation::Activation;
 use genesis_kernels::ops::loss::Loss;
+use genesis_kernels::{Context, elementwise};
 use genesis_model::{Levels, Network, Statistics, UNet3d};
 use genesis_tensor::{DType, Tensor};
 use std::time::Instant;
@@ -95,7 +95,7 @@ impl<N: Network> Trainer<N> {
         let input = Var::constant(in_format(input, self.precision)?);
         let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate)?;
         let loss = loss(cx, &mut tape, logits)?;
-        let value = loss.tensor().as_slice()[0];
+        let value = loss.tensor().to_host()?.as_slice()[0];
         if !value.is_finite() {
             return Err(Error::Work(format!(
                 "the loss became {value} at step {number}: lower the learning rate (--lr), or limit the gradient \
@@ -222,12 +222,9 @@ fn restore_on(
     let input = Var::constant(in_format(input, precision)?);
     let logits = network.forward(cx, tape, input, statistics).map_err(work)?;
     // Intensities are told apart finer than bf16 could.
-    let logits = match logits.tensor().dtype() {
-        DType::F32 => logits,
-        _ => Var::constant(logits.tensor().cast(DType::F32).map_err(work)?),
-    };
+    let logits = Var::constant(elementwise::cast(cx, logits.tensor(), DType::F32).map_err(work)?);
     let restored = tape.apply(cx, Activation::Sigmoid, &[&logits]).map_err(work)?;
-    Ok(restored.into_tensor())
+    restored.tensor().to_host().map_err(work)
 }
 
 /// A batch in the format the network computes in.

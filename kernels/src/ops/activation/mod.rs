@@ -9,6 +9,7 @@
 //!
 //! NaN passes through unchanged, as in PyTorch.
 
+mod card;
 mod cases;
 mod cpu;
 pub mod cuda;
@@ -73,8 +74,13 @@ impl Operation for Activation {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
         activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
-        let slopes = inputs.get(1).map_or(&[][..], |slopes| slopes.as_slice());
-        let y = cpu::forward(cx, *self, inputs[0], slopes)?;
+        let y = match &cx.card {
+            Some(card) => card::forward(card, *self, inputs[0], inputs.get(1).copied())?,
+            None => {
+                let slopes = inputs.get(1).map_or(&[][..], |slopes| slopes.as_slice());
+                cpu::forward(cx, *self, inputs[0], slopes)?
+            }
+        };
         let saved = match self {
             Self::Prelu => vec![inputs[0].clone(), inputs[1].clone()],
             _ => vec![y.clone()],
@@ -90,12 +96,23 @@ impl Operation for Activation {
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         activation_format(Self::NAME, &[&saved[0], &dy], &[])?;
-        let slope_gradient = match self {
-            Self::Prelu if need[1] => Some(cpu::slope_gradient(cx, &saved[0], saved[1].shape(), &dy)?),
+        let slope_gradient = match (self, &cx.card) {
+            (Self::Prelu, Some(card)) if need[1] => {
+                Some(card::slope_gradient(card, &saved[0], &saved[1], &dy)?)
+            }
+            (Self::Prelu, None) if need[1] => {
+                Some(cpu::slope_gradient(cx, &saved[0], saved[1].shape(), &dy)?)
+            }
             _ => None,
         };
-        let slopes = saved.get(1).map_or(&[][..], |slopes| slopes.as_slice());
-        let dx = need[0].then(|| cpu::backward(cx, *self, &saved[0], slopes, dy)).transpose()?;
+        let dx = match &cx.card {
+            _ if !need[0] => None,
+            Some(card) => Some(card::backward(card, *self, &saved[0], saved.get(1), dy)?),
+            None => {
+                let slopes = saved.get(1).map_or(&[][..], |slopes| slopes.as_slice());
+                Some(cpu::backward(cx, *self, &saved[0], slopes, dy)?)
+            }
+        };
         Ok(if *self == Self::Prelu { vec![dx, slope_gradient] } else { vec![dx] })
     }
 
@@ -105,7 +122,10 @@ impl Operation for Activation {
 
     fn recompute(&self, cx: &Context, saved: &Vec<Tensor>) -> Result<Tensor> {
         match (self, &saved[..]) {
-            (Self::Prelu, [x, slopes]) => cpu::forward(cx, *self, x, slopes.as_slice()),
+            (Self::Prelu, [x, slopes]) => match &cx.card {
+                Some(card) => card::forward(card, *self, x, Some(slopes)),
+                None => cpu::forward(cx, *self, x, slopes.as_slice()),
+            },
             _ => Err(Error::operation(Self::NAME, "only PReLU recomputes its output")),
         }
     }

@@ -26,8 +26,10 @@ DEVICE float gate(float gradient, float value, int activation) {
 // Byte for byte `MomentsArguments` of batch_norm/cuda.rs.
 struct MomentsArguments {
     const void *input;
-    // [pieces, 2, channels]: mean and sum of squared deviations of each piece.
+    // [pieces, 2, channels]: mean, less the base, and sum of squared deviations of each piece.
     float *moments;
+    // [channels]: the first row. Means so far from 0 that f32 has no digits left for sigma keep them as differences.
+    float *base;
     Channels shape;
 };
 
@@ -39,7 +41,8 @@ DEVICE void moments_of_piece(const MomentsArguments &arguments) {
     const Channels &shape = arguments.shape;
     const Place<COUNT> place(shape, blockIdx.x);
     const Element *input = (const Element *)arguments.input + place.channel;
-    float pivot[COUNT] = {}, sum[COUNT] = {}, square[COUNT] = {};
+    float base[COUNT] = {}, pivot[COUNT] = {}, sum[COUNT] = {}, square[COUNT] = {};
+    if (place.first < place.end) load(base, input);
     if (place.first < place.end) load(pivot, input + (i64)place.first * shape.pitch);
     int rows = 0;
 #pragma unroll 2
@@ -60,7 +63,7 @@ DEVICE void moments_of_piece(const MomentsArguments &arguments) {
 #pragma unroll
         for (int i = 0; i < COUNT; i++) {
             const float shift = sum[i] * share;
-            means[place.lane * width + place.vector * COUNT + i] = pivot[i] + shift;
+            means[place.lane * width + place.vector * COUNT + i] = (pivot[i] - base[i]) + shift;
             squares[place.lane * width + place.vector * COUNT + i] = square[i] - sum[i] * shift;
         }
     }
@@ -82,12 +85,15 @@ DEVICE void moments_of_piece(const MomentsArguments &arguments) {
     float *moments = arguments.moments + (i64)blockIdx.x * 2 * shape.channels;
     moments[channel] = mean;
     moments[shape.channels + channel] = total;
+    if (blockIdx.x == 0) arguments.base[channel] = widen(((const Element *)arguments.input)[channel]);
 }
 
 // Byte for byte `FinishArguments` of batch_norm/cuda.rs.
 struct FinishArguments {
     // [pieces, 2, channels]; null: mean and variance are the running ones.
     const float *moments;
+    // [channels]: what was subtracted from the means; null for nothing.
+    const float *base;
     float *mean;
     float *remainder;
     float *variance;
@@ -142,6 +148,7 @@ extern "C" __global__ void __launch_bounds__(512) batch_norm_finish(const Finish
         variance = channel_sum(sum, parts) / (double)arguments.rows;
         // Rounding can leave a tiny negative sum; a NaN stays.
         if (variance < 0.0) variance = 0.0;
+        if (active && arguments.base != nullptr) mean += (double)arguments.base[channel];
     } else {
         mean = active ? (double)arguments.running_mean[channel] : 0.0;
         variance = active ? (double)arguments.running_variance[channel] : 0.0;

@@ -12,6 +12,7 @@ use bytemuck::{Pod, Zeroable};
 struct MomentsArguments {
     input: Address,
     moments: Address,
+    base: Address,
     shape: Channels,
 }
 
@@ -19,6 +20,7 @@ struct MomentsArguments {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct FinishArguments {
     moments: Address,
+    base: Address,
     mean: Address,
     remainder: Address,
     variance: Address,
@@ -124,7 +126,7 @@ impl Plan {
         running: Running,
         workspace: &mut Workspace,
     ) -> Result<Vec<Launch>> {
-        let mut launches = Vec::new();
+        let (mut launches, mut base) = (Vec::new(), NULL);
         let found = match (self.op.statistics, moments) {
             (Statistics::Running, _) if running.mean == NULL || running.variance == NULL => {
                 return Err(Error::operation(BatchNorm::NAME, "running statistics are wanted and missing"));
@@ -136,7 +138,8 @@ impl Plan {
             }
             (Statistics::Batch, None) => {
                 let address = workspace.take(self.pass.pieces() * 2 * self.channels * 4);
-                let arguments = MomentsArguments { input: x, moments: address, shape: self.pass.shape };
+                base = workspace.take(self.channels * 4);
+                let arguments = MomentsArguments { input: x, moments: address, base, shape: self.pass.shape };
                 let name = format!("batch_norm_moments_{}", self.pass.suffix);
                 launches.push(Launch::new(&name, self.pass.grid, &arguments)?);
                 Moments { address, pieces: self.pass.pieces(), piece: self.pass.piece }
@@ -144,6 +147,7 @@ impl Plan {
         };
         let arguments = FinishArguments {
             moments: found.address,
+            base,
             mean: tables.mean,
             remainder: tables.remainder,
             variance: tables.variance,

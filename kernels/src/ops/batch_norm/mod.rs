@@ -29,6 +29,7 @@
 //! `running_var ← 0.9·running_var + 0.1·variance·count / (count - 1)`; see
 //! [`SavedBatchNorm::unbiased_variance`].
 
+mod card;
 mod cases;
 mod cpu;
 pub mod cuda;
@@ -176,7 +177,10 @@ impl SavedBatchNorm {
     /// # Errors
     /// When memory runs out.
     pub fn recompute(&self, cx: &Context, activation: Fused) -> Result<Tensor> {
-        cpu::forward(cx, activation, self)
+        match &cx.card {
+            Some(card) => card::recompute(card, activation, self),
+            None => cpu::forward(cx, activation, self),
+        }
     }
 
     /// The unbiased variance `variance · count / (count - 1)`, `[C]`, that PyTorch feeds into
@@ -248,6 +252,9 @@ impl Operation for BatchNorm {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedBatchNorm)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
         activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
+        if let Some(card) = &cx.card {
+            return card::forward(card, *self, inputs);
+        }
         let x = inputs[0];
         let channels = x.shape().channels();
         let count = x.elements() / channels;
@@ -284,6 +291,9 @@ impl Operation for BatchNorm {
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         activation_format(Self::NAME, &[&saved.x, &dy], &[])?;
+        if let Some(card) = &cx.card {
+            return card::backward(card, *self, &saved, dy, need);
+        }
         let sums = cpu::gradient_sums(cx, self.activation, &saved, &dy);
         let channels = saved.gamma.shape();
         let narrow = |values: &[f64]| {

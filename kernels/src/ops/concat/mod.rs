@@ -7,6 +7,7 @@
 //!
 //! Backward cuts dy apart. The decoder joins (upsampled, skip), in this order.
 
+mod card;
 mod cases;
 mod cpu;
 mod reference;
@@ -70,7 +71,11 @@ impl Operation for Concat {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let output = self.infer(&shapes)?;
         activation_format(Self::NAME, inputs, &[])?;
-        Ok((cpu::join(cx, inputs[0], inputs[1], output)?, SavedConcat { inputs: [shapes[0], shapes[1]] }))
+        let y = match &cx.card {
+            Some(card) => card::join(card, inputs[0], inputs[1], output)?,
+            None => cpu::join(cx, inputs[0], inputs[1], output)?,
+        };
+        Ok((y, SavedConcat { inputs: [shapes[0], shapes[1]] }))
     }
 
     fn backward(
@@ -80,7 +85,10 @@ impl Operation for Concat {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        cpu::cut(cx, &dy, saved.inputs, [need[0], need[1]])
+        match &cx.card {
+            Some(card) => card::cut(card, &dy, saved.inputs, [need[0], need[1]]),
+            None => cpu::cut(cx, &dy, saved.inputs, [need[0], need[1]]),
+        }
     }
 
     fn reference(&self, inputs: &[Array]) -> Array {

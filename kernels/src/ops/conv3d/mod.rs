@@ -5,6 +5,7 @@
 //! Voxels outside of x count as 0. With two inputs, x is their concatenation along the channels,
 //! which is never built: the sum runs over the channels of the first, then of the second.
 
+pub(crate) mod card;
 mod cases;
 mod cpu;
 pub mod cuda;
@@ -174,8 +175,11 @@ impl Operation for Conv3d {
         let (geometry, channels, outputs) = self.geometry(&shapes)?;
         let (activations, parameters) = inputs.split_at(self.inputs);
         let format = activation_format(Self::NAME, activations, parameters)?;
-        let bias = parameters.get(1).map(|bias| bias.as_slice());
         let kept = inputs[..=self.inputs].iter().map(|&input| input.clone()).collect();
+        if let Some(card) = &cx.card {
+            return Ok((card::forward(card, self, inputs)?, kept));
+        }
+        let bias = parameters.get(1).map(|bias| bias.as_slice());
         let all = channels.iter().sum();
         let y = match winograd::plan(cx, &geometry, geometry.result, [all, outputs], format) {
             Some(plan) => plan.forward(cx, &geometry, activations, parameters[0], bias)?,
@@ -201,6 +205,9 @@ impl Operation for Conv3d {
         let wanted = self.infer(&shapes)?;
         if dy.shape() != wanted {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
+        }
+        if let Some(card) = &cx.card {
+            return card::backward(card, self, &saved, &dy, need);
         }
         let projection = projection::applies(&geometry, &channels, outputs);
         // The gradient of the weight first: the activations, which nothing else reads, then make room

@@ -6,6 +6,7 @@
 //! same kernels. With a stride, output voxels are enumerated by their residue: a 2³ kernel with
 //! stride 2 is eight matrix products with scattered outputs.
 
+mod card;
 mod cases;
 mod cpu;
 pub mod cuda;
@@ -139,6 +140,10 @@ impl Operation for ConvTranspose3d {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (geometry, _, outputs) = self.geometry(&shapes)?;
         activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
+        if let Some(card) = &cx.card {
+            let y = card::forward(card, self, inputs)?;
+            return Ok((y, [inputs[0].clone(), inputs[1].clone()]));
+        }
         let bias = self.bias.then(|| inputs[2].as_slice());
         let y = cpu::forward(cx, &geometry, inputs[0], inputs[1], bias, outputs)?;
         Ok((y, [inputs[0].clone(), inputs[1].clone()]))
@@ -160,6 +165,9 @@ impl Operation for ConvTranspose3d {
         let wanted = self.infer(&shapes)?;
         if dy.shape() != wanted {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
+        }
+        if let Some(card) = &cx.card {
+            return card::backward(card, self, [&x, &weight], &dy, need);
         }
         // First, so that x can make room for its gradient.
         let weight_gradient = need[1].then(|| cpu::weight_gradient(cx, &geometry, &x, &dy)).transpose()?;

@@ -7,6 +7,7 @@
 //!
 //! The encoder's features become a vector for classification (Lin et al., *Network in network*, 2014).
 
+mod card;
 mod cases;
 mod cpu;
 mod reference;
@@ -65,7 +66,10 @@ impl Operation for GlobalAveragePool {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedGlobalAveragePool)> {
         let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
         activation_format(Self::NAME, inputs, &[])?;
-        let y = cpu::forward(cx, inputs[0], output)?;
+        let y = match &cx.card {
+            Some(card) => card::forward(card, inputs[0], output)?,
+            None => cpu::forward(cx, inputs[0], output)?,
+        };
         Ok((y, SavedGlobalAveragePool { input: inputs[0].shape() }))
     }
 
@@ -76,7 +80,12 @@ impl Operation for GlobalAveragePool {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![need[0].then(|| cpu::backward(cx, saved.input, &dy)).transpose()?])
+        let gradient = match &cx.card {
+            _ if !need[0] => None,
+            Some(card) => Some(card::backward(card, saved.input, &dy)?),
+            None => Some(cpu::backward(cx, saved.input, &dy)?),
+        };
+        Ok(vec![gradient])
     }
 
     fn reference(&self, inputs: &[Array]) -> Array {

@@ -10,6 +10,7 @@
 //! The weight has PyTorch's layout `[O, F]`. These layers are small (512 × 1 024 and less): each path
 //! reads the weight once from memory and leaves it at that.
 
+mod card;
 mod cases;
 mod cpu;
 mod reference;
@@ -57,7 +58,10 @@ impl Operation for Linear {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, [Tensor; 2])> {
         let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
         activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
-        let y = cpu::forward(cx, inputs[0], inputs[1], inputs[2], output)?;
+        let y = match &cx.card {
+            Some(card) => card::forward(card, inputs[0], inputs[1], inputs[2], output)?,
+            None => cpu::forward(cx, inputs[0], inputs[1], inputs[2], output)?,
+        };
         Ok((y, [inputs[0].clone(), inputs[1].clone()]))
     }
 
@@ -69,6 +73,9 @@ impl Operation for Linear {
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
+        if let Some(card) = &cx.card {
+            return card::backward(card, &[x, weight], &dy, need);
+        }
         Ok(vec![
             need[0].then(|| cpu::input_gradient(cx, &weight, &dy)).transpose()?,
             need[1].then(|| cpu::weight_gradient(cx, &x, &dy)).transpose()?,

@@ -102,7 +102,7 @@ fn forward_of<E: Element>(cx: &Context, loss: Loss, inputs: &[&Tensor]) -> Resul
         prediction,
         target: inputs[1].clone(),
         weights: inputs.get(2).map(|&weights| weights.clone()),
-        sums: Sums { numerator, denominator, dice },
+        sums: Sums { numerator, denominator, dice, card: None },
         format: E::DTYPE,
     };
     Ok((value, saved))
@@ -170,7 +170,7 @@ fn backward_of<E: Element>(cx: &Context, loss: Loss, saved: &SavedLoss, dy: f32)
     let mut out = Tensor::unspecified(saved.prediction.shape(), E::DTYPE)?;
     let t = saved.target.as_slice();
     let gradient = E::slice_mut(&mut out)?;
-    let Sums { numerator, denominator, dice } = &saved.sums;
+    let Sums { numerator, denominator, dice, .. } = &saved.sums;
     let (numerator, denominator) = (*numerator, *denominator);
     let share = (f64::from(dy) / denominator) as f32;
     let twice = 2.0 * share;

@@ -41,6 +41,7 @@
 //! Sums are accumulated in f64. Only the prediction has a gradient. The prediction may be bf16, its gradient
 //! then is too; targets, masks, labels and the loss are f32 always.
 
+mod card;
 mod cases;
 mod cpu;
 pub mod cuda;
@@ -151,6 +152,8 @@ struct Sums {
     denominator: f64,
     /// Numerator and denominator of each Dice beside a cross-entropy, or of each class.
     dice: Vec<[f64; 2]>,
+    /// All of it, where a card computed it: numbers that the kernels of `loss.cu` know.
+    card: Option<Tensor>,
 }
 
 impl Saved for SavedLoss {
@@ -254,6 +257,9 @@ impl Operation for Loss {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedLoss)> {
         self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
         activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
+        if let Some(card) = &cx.card {
+            return card::forward(card, *self, inputs);
+        }
         let (value, saved) = cpu::forward(cx, *self, inputs)?;
         Ok((Tensor::full([1], value as f32)?, saved))
     }
@@ -267,7 +273,10 @@ impl Operation for Loss {
     ) -> Result<Vec<Option<Tensor>>> {
         let mut gradients = vec![None; saved.tensors().len()];
         if need[0] {
-            gradients[0] = Some(cpu::backward(cx, *self, &saved, dy.as_slice()[0])?);
+            gradients[0] = Some(match &cx.card {
+                Some(card) => card::backward(card, *self, &saved, &dy)?,
+                None => cpu::backward(cx, *self, &saved, dy.as_slice()[0])?,
+            });
         }
         Ok(gradients)
     }

@@ -98,7 +98,7 @@ pub fn forward<E: Element>(
         };
         sums[2..].chunks_exact(3).enumerate().map(of_class).collect()
     });
-    Ok(Sums { numerator: sums[0], denominator: sums[1], dice: dice.unwrap_or_default() })
+    Ok(Sums { numerator: sums[0], denominator: sums[1], dice: dice.unwrap_or_default(), card: None })
 }
 
 /// Writes the gradient of the logits, times `dy`.

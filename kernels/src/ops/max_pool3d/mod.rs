@@ -11,6 +11,7 @@
 //! Kept for backward: the winner's position within its window, one byte an output element (four if a
 //! window holds more than 256 voxels), so that neither x nor y must stay alive.
 
+mod card;
 mod cases;
 mod cpu;
 pub mod cuda;
@@ -110,7 +111,10 @@ impl Operation for MaxPool3d {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, SavedMaxPool3d)> {
         let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
         activation_format(Self::NAME, inputs, &[])?;
-        let (y, positions) = cpu::forward(cx, self, inputs[0], output)?;
+        let (y, positions) = match &cx.card {
+            Some(card) => card::forward(card, self, inputs[0], output)?,
+            None => cpu::forward(cx, self, inputs[0], output)?,
+        };
         Ok((y, SavedMaxPool3d { positions, input: inputs[0].shape() }))
     }
 
@@ -124,7 +128,10 @@ impl Operation for MaxPool3d {
         if !need[0] {
             return Ok(vec![None]);
         }
-        Ok(vec![Some(gather::backward(cx, self, &saved.positions, saved.input, &dy)?)])
+        Ok(vec![Some(match &cx.card {
+            Some(card) => card::backward(card, self, &saved, &dy)?,
+            None => gather::backward(cx, self, &saved.positions, saved.input, &dy)?,
+        })])
     }
 
     fn reference(&self, inputs: &[Array]) -> Array {

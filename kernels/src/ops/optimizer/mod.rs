@@ -18,6 +18,7 @@
 //! State is made of zeros before step 1. For SGD without damping that equals PyTorch's rule that the
 //! first buffer is the first gradient.
 
+mod card;
 mod cases;
 mod clip;
 mod cpu;
@@ -185,6 +186,11 @@ impl Optimizer {
         }
         require_f32(OptimizerStep::NAME, &[&*parameters, gradients])?;
         require_f32(OptimizerStep::NAME, &state.iter().collect::<Vec<_>>())?;
+        for tensor in std::iter::once(&mut *parameters).chain(state.iter_mut()) {
+            if tensor.device() != cx.device() {
+                *tensor = cx.place(tensor)?;
+            }
+        }
         let length = parameters.elements();
         if let Some((range, _)) =
             groups.iter().find(|(range, _)| range.start > range.end || range.end > length)
@@ -193,7 +199,11 @@ impl Optimizer {
             return Err(Error::operation(OptimizerStep::NAME, cause));
         }
         for (range, factor) in groups.iter().filter(|(_, factor)| *factor != 0.0) {
-            cpu::update(cx, self, step, rate * factor, range.clone(), parameters, gradients, state)?;
+            let (rate, range) = (rate * factor, range.clone());
+            match &cx.card {
+                Some(card) => card::update(card, self, step, rate, range, parameters, gradients, state)?,
+                None => cpu::update(cx, self, step, rate, range, parameters, gradients, state)?,
+            }
         }
         Ok(())
     }
@@ -246,6 +256,10 @@ impl Operation for OptimizerStep {
         let mut parameters = inputs[0].clone();
         let mut state: Vec<Tensor> = inputs[2..].iter().map(|&state| state.clone()).collect();
         self.optimizer.update(cx, self.step, self.rate, &mut parameters, inputs[1], &mut state)?;
+        if let Some(card) = &cx.card {
+            let tensors: Vec<&Tensor> = std::iter::once(&parameters).chain(&state).collect();
+            return Ok((card::rows(card, output, &tensors)?, ()));
+        }
         let mut out = Tensor::unspecified(output, DType::F32)?;
         let rows = out.as_mut_slice()?.chunks_exact_mut(output[1].max(1));
         for (row, tensor) in rows.zip(std::iter::once(&parameters).chain(&state)) {

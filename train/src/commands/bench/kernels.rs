@@ -111,7 +111,7 @@ fn measure(
     runs: usize,
     common: &Common,
 ) -> Result<Report> {
-    let cx = common.context()?;
+    let cx = common.processor()?;
     let progress = Progress::new("bench", list.len() as u64, common.quiet);
     let before = Ceilings::all(&cx);
     let (mut measured, mut skipped) = (Vec::new(), Vec::new());

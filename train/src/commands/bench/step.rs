@@ -24,7 +24,7 @@ pub(super) struct StepArgs {
 pub(super) fn run(work: Work, args: &StepArgs, common: &Common) -> Result<()> {
     let dtype = common.precision().format();
     let scale = Scale::new(args.scale.shape, args.scale.width)?;
-    let cx = common.context()?;
+    let cx = common.processor()?;
     let before = Ceilings::arithmetic(&cx);
     let mut rig = Rig::new(Plan { scale, dtype, work, seed: common.seed() })?;
     rig.run(&cx)?;

@@ -119,7 +119,7 @@ impl TrainingArgs {
     /// A `GENESIS_ISA` that is unknown or that this machine lacks.
     pub fn execution(&self, common: &Common) -> Result<Execution> {
         let trace = self.trace.request();
-        Ok(Execution { isa: common.isa()?, resume: self.resume, quiet: common.quiet, trace })
+        Ok(Execution { hardware: common.hardware()?, resume: self.resume, quiet: common.quiet, trace })
     }
 
     /// The configuration from defaults, file and these flags, the later over the earlier.

@@ -23,7 +23,7 @@ pub use page::{add_section, add_tiles};
 pub use runs::Start;
 
 use crate::{Error, Precision, Result};
-use genesis_kernels::Isa;
+use genesis_kernels::Hardware;
 use genesis_model::DIVISOR;
 use std::path::Path;
 
@@ -116,8 +116,8 @@ pub struct Transfer<'a> {
     pub seed: u64,
     /// Threads; as many runs go side by side, one thread each.
     pub threads: usize,
-    /// Instruction set.
-    pub isa: Isa,
+    /// What computes.
+    pub hardware: Hardware,
     /// Number format of activations and gradients.
     pub precision: Precision,
     /// No progress.

@@ -15,7 +15,6 @@ use crate::report::metrics::{Split, read_metrics};
 use crate::trace::TraceRequest;
 use crate::training::{Execution, load_network};
 use crate::{Error, Result};
-use genesis_kernels::Context;
 use genesis_tensor::parallel::ThreadPool;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -182,7 +181,7 @@ impl Job {
             (transfer.settings.steps / VALIDATIONS).div_ceil(steps_per_epoch).max(1);
         let out = self.folder(transfer.out);
         let trace = TraceRequest::new(None, 1);
-        let execution = Execution { isa: transfer.isa, resume: false, quiet: true, trace };
+        let execution = Execution { hardware: transfer.hardware.clone(), resume: false, quiet: true, trace };
         let summary = finetune_segmentation(&config, &out, &execution)?;
         let checkpoints = out.join("checkpoints");
         let (counts, predictions) =
@@ -229,7 +228,7 @@ impl Job {
         checkpoint: &Path,
         cases: &[Arc<Case>],
     ) -> Result<(Vec<Counts>, Vec<Vec<u8>>)> {
-        let cx = Context::with_isa(1, transfer.isa);
+        let cx = transfer.hardware.context(1);
         let (mut network, statistics) = load_network(checkpoint)?;
         let settings = SegmentSettings {
             window: SlidingWindow { size: config.patch.size, overlap: config.validation.overlap },

@@ -40,7 +40,7 @@ fn compare(folder: &Path, name: &str, seed: u64, threads: usize) -> Comparison {
         width: 2,
         seed,
         threads,
-        isa: Isa::detect(),
+        hardware: Hardware::cpu(),
         precision: Precision::F32,
         quiet: true,
     };
@@ -143,7 +143,7 @@ fn a_miniature_demo_writes_the_section_and_the_same_numbers_everywhere() {
         width: 2,
         seed: 1,
         threads: 2,
-        isa: Isa::detect(),
+        hardware: Hardware::cpu(),
         precision: Precision::F32,
         transfer: Some(settings()),
         trace: TraceRequest::new(None, 1),

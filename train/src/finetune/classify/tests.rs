@@ -8,7 +8,7 @@ use crate::trace::TraceRequest;
 use crate::training::Execution;
 use crate::volume::{ElementType, Volume, affine, write_nifti};
 use crate::{Error, Precision, Result};
-use genesis_kernels::{Context, Isa};
+use genesis_kernels::{Context, Hardware};
 use genesis_model::checkpoint::{read_checkpoint, write_safetensors};
 use genesis_model::{Classifier3d, Initialiser, Statistics, UNet3d, UNetConfig};
 use genesis_tensor::random::{Purpose, Stream};
@@ -52,7 +52,7 @@ fn config(folder: &Path) -> ClassificationConfig {
 }
 
 fn execution(resume: bool) -> Execution {
-    Execution { isa: Isa::detect(), resume, quiet: true, trace: TraceRequest::new(None, 1) }
+    Execution { hardware: Hardware::cpu(), resume, quiet: true, trace: TraceRequest::new(None, 1) }
 }
 
 fn train(config: &ClassificationConfig, out: &Path) -> Result<ClassificationSummary> {

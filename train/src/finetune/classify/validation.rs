@@ -57,7 +57,7 @@ pub fn validate(
     let probabilities: Vec<Vec<f64>> = all.chunks_exact(outputs).map(class_probabilities).collect();
     let right = probabilities.iter().zip(labels).filter(|(p, label)| predicted_class(p) == **label).count();
     Ok(ClassificationReport {
-        loss: f64::from(loss.tensor().as_slice()[0]),
+        loss: f64::from(loss.tensor().to_host()?.as_slice()[0]),
         auc: area_under_curve(&probabilities, labels)?,
         accuracy: right as f64 / labels.len().max(1) as f64,
         probabilities,

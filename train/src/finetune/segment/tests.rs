@@ -8,7 +8,7 @@ use crate::trace::TraceRequest;
 use crate::training::Execution;
 use crate::volume::{ElementType, Volume, write_nifti};
 use crate::{Error, Result};
-use genesis_kernels::Isa;
+use genesis_kernels::Hardware;
 use genesis_model::checkpoint::{StateDict, read_checkpoint, write_safetensors};
 use genesis_model::{Initialiser, Statistics, UNet3d, UNetConfig};
 use genesis_tensor::random::{Purpose, Stream};
@@ -60,7 +60,7 @@ fn config(folder: &Path) -> SegmentationConfig {
 }
 
 fn execution(resume: bool) -> Execution {
-    Execution { isa: Isa::detect(), resume, quiet: true, trace: TraceRequest::new(None, 1) }
+    Execution { hardware: Hardware::cpu(), resume, quiet: true, trace: TraceRequest::new(None, 1) }
 }
 
 fn train(config: &SegmentationConfig, out: &Path) -> Result<SegmentationSummary> {

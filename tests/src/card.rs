@@ -1,0 +1,48 @@
+//! The program on the emulated card: `ptx-emulator/driver` as its CUDA driver.
+
+use crate::{program, workspace};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The folder with the emulator's `libcuda.so`, built with the profile of the tests.
+///
+/// # Panics
+/// If it does not build.
+pub fn driver() -> &'static Path {
+    static DRIVER: OnceLock<PathBuf> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        let profile = program().parent().expect("the program lies in a folder");
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "--locked", "-p", "ptx-emulator-driver"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.current_dir(workspace()).status().expect("cargo can be started");
+        assert!(status.success(), "the emulated driver does not build");
+        assert!(profile.join("libcuda.so").is_file(), "libcuda.so is not beside the program");
+        profile.to_path_buf()
+    })
+}
+
+/// Runs the program where `cuda:0` is the emulated card; `variables` are the emulator's.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn on_card(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(program());
+    command.args(arguments).env("LD_LIBRARY_PATH", driver()).envs(variables.iter().copied());
+    command.output().expect("the program can be started")
+}
+
+/// The same for a run that must succeed; its standard output.
+///
+/// # Panics
+/// If it fails.
+pub fn succeed_on_card(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = on_card(arguments, variables);
+    let [out, err] =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert!(output.status.success(), "genesis {} failed:\n{err}\n{out}", arguments.join(" "));
+    out
+}

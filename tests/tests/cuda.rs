@@ -1,0 +1,137 @@
+//! `--device cuda:0` of the unchanged program, on the emulated card (Linux: a `libcuda.so` is put in the driver's place).
+#![cfg(target_os = "linux")]
+
+use genesis_tests::card::{on_card, succeed_on_card};
+use genesis_tests::{fail, small_cubes, succeed};
+use serde_json::Value;
+use std::path::Path;
+
+/// Bounds and alignment alone: kernels are tested with every check by `selftest`, whole steps take long.
+const QUICK: &[(&str, &str)] = &[("PTX_EMULATOR_CHECKS", "none")];
+
+fn selftest(operations: &[&str], variables: &[(&str, &str)]) -> usize {
+    let mut arguments = vec!["selftest", "--device", "cuda:0", "--json"];
+    arguments.extend(operations);
+    let report: Value = serde_json::from_str(&succeed_on_card(&arguments, variables)).unwrap();
+    assert_eq!(report["failed"], 0);
+    let rows = report["results"].as_array().unwrap();
+    let on_card = rows.iter().filter(|row| row["mode"].as_str().unwrap().ends_with("cuda:0")).count();
+    assert!(on_card * 2 > rows.len(), "{on_card} of {} checks ran on the card", rows.len());
+    on_card
+}
+
+#[test]
+fn convolutions_pass_their_cases_with_every_check() {
+    assert!(selftest(&["conv3d", "conv_transpose3d", "linear"], &[]) > 150);
+}
+
+#[test]
+fn all_other_operations_pass_their_cases_with_every_check() {
+    let others =
+        ["activation", "batch_norm", "concat", "global_average_pool", "loss", "max_pool3d", "optimizer"];
+    assert!(selftest(&others, &[]) > 1000);
+}
+
+/// Work that is done as late as the driver's rules allow shows a wait that is missing: of a buffer on its way to the
+/// card, or of a result.
+#[test]
+fn nothing_is_read_or_overwritten_too_early() {
+    selftest(&["activation", "concat", "optimizer"], &[("PTX_EMULATOR_LAG", "1")]);
+}
+
+fn metrics(run: &Path, split: &str) -> Vec<(u64, f64)> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of_split = records.filter(|record| record["split"] == split);
+    of_split.map(|record| (record["step"].as_u64().unwrap(), record["loss"].as_f64().unwrap())).collect()
+}
+
+fn close(label: &str, found: &[(u64, f64)], wanted: &[(u64, f64)]) {
+    assert_eq!(found.len(), wanted.len(), "{label}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert_eq!(found.0, wanted.0, "{label}");
+        let error = (found.1 / wanted.1 - 1.0).abs();
+        assert!(error < 1e-4, "{label}: step {} has loss {}, wanted {}", found.0, found.1, wanted.1);
+    }
+}
+
+fn weights(run: &Path) -> Vec<u8> {
+    std::fs::read(run.join("checkpoints/last.safetensors")).unwrap()
+}
+
+/// Trains to `steps`, or goes on to them.
+fn train(cubes: &str, out: &Path, steps: &str, device: &str, resume: bool) {
+    let mut arguments = vec!["pretrain", "--cubes", cubes, "--out", out.to_str().unwrap(), "--steps", steps];
+    arguments.extend(["--width", "4", "--batch-size", "1", "--lr", "0.1", "--device", device, "--quiet"]);
+    if resume {
+        arguments.push("--resume");
+    }
+    if device == "cpu" {
+        succeed(&arguments)
+    } else {
+        succeed_on_card(&arguments, QUICK)
+    };
+}
+
+fn copy(from: &Path, to: &Path) {
+    for folder in ["", "checkpoints"] {
+        std::fs::create_dir_all(to.join(folder)).unwrap();
+        for entry in std::fs::read_dir(from.join(folder)).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(folder).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+/// Twenty steps on the card, twice, and on the processor; and changes from one to the other after twelve.
+#[test]
+fn pretraining_goes_as_on_the_processor_and_may_change_over_in_the_middle() {
+    let folder = tempfile::tempdir().unwrap();
+    // Four to train, one to validate: an epoch of four steps.
+    let cubes = small_cubes(folder.path(), "cubes.npy", 5);
+    let [cpu, card, again, from_cpu, from_card] =
+        ["cpu", "card", "again", "from-cpu", "from-card"].map(|name| folder.path().join(name));
+    train(&cubes, &cpu, "12", "cpu", false);
+    copy(&cpu, &from_cpu);
+    train(&cubes, &cpu, "20", "cpu", true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            train(&cubes, &card, "12", "cuda:0", false);
+            copy(&card, &from_card);
+            train(&cubes, &card, "20", "cuda:0", true);
+        });
+        scope.spawn(|| {
+            train(&cubes, &again, "20", "cuda:0", false);
+            train(&cubes, &from_cpu, "20", "cuda:0", true);
+        });
+    });
+    train(&cubes, &from_card, "20", "cpu", true);
+    assert_eq!(weights(&card), weights(&again), "two runs on the card differ");
+    for split in ["train", "valid"] {
+        let wanted = metrics(&cpu, split);
+        assert_eq!(wanted.len(), if split == "train" { 20 } else { 5 });
+        for (name, run) in [("card", &card), ("cpu to card", &from_cpu), ("card to cpu", &from_card)] {
+            close(&format!("{name}, {split}"), &metrics(run, split), &wanted);
+        }
+    }
+}
+
+#[test]
+fn a_machine_without_a_driver_or_card_says_so_in_one_line() {
+    if std::path::Path::new("/dev/nvidiactl").exists() {
+        eprintln!("SKIPPED: this machine has a card");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cubes = small_cubes(folder.path(), "cubes.npy", 3);
+    let out = folder.path().join("run");
+    let arguments = ["pretrain", "--cubes", &cubes, "--out", out.to_str().unwrap(), "--device", "cuda:0"];
+    let line = fail(1, &arguments);
+    assert!(line.contains("--device cuda:0") && line.contains("no CUDA driver"), "{line}");
+    assert!(succeed(&["devices"]).contains("no CUDA driver was found"));
+    assert!(succeed_on_card(&["devices"], &[]).contains("PTX emulator"));
+    let output = on_card(&["selftest", "activation", "--device", "cuda:7"], &[]);
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert!(line.contains("cuda:7 does not exist") && output.status.code() == Some(1), "{line}");
+}
