@@ -56,18 +56,21 @@ class Runner:
 
 
 def pretrained(runner, task, start, threads):
-    """The weights of a start: made once."""
+    """The weights of a start: made once, and shared by the tasks on the same images."""
     if start == "scratch":
         return None
-    run = runner.folder / f"weights-{start}"
+    folder = runner.folder.parent / "pretrained" / ("chest" if start == "chest" else task.split_name)
+    run = folder / "run"
     best = run / "checkpoints" / "best.safetensors"
     if (run / "summary.json").exists():
         return best
-    cubes = runner.folder / f"cubes-{start}.npy"
+    folder.mkdir(parents=True, exist_ok=True)
+    cubes = folder / "cubes.npy"
     volumes, flags = task.unlabelled(start)
     runner.call("cubes", "--volumes", volumes, "--out", cubes, *flags, threads=threads)
-    summary = runner.call("pretrain", "--cubes", cubes, "--out", run, "--width", task.width, *task.pretraining,
-                          threads=threads)
+    steps = task.pretraining_steps[start]
+    summary = runner.call("pretrain", "--cubes", cubes, "--out", run, "--width", task.width, "--steps", steps,
+                          "--epochs", steps, "--batch-size", 4, threads=threads)
     print(f"pre-trained ({start}): {summary['steps']} steps, {summary['seconds']:.0f} s, "
           f"best validation loss {summary['best_valid_loss']:.5f}", file=sys.stderr)
     return best

@@ -114,12 +114,12 @@ def run(arguments, cases, seed):
     random.shuffle(training)
     training = training[:max(1, round(arguments.fraction * len(training)))]
     network = UNet3D(arguments.width, classes=CLASSES)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=arguments.lr)
     best, kept, order, started = -1.0, None, [], time.time()
     every = max(1, round(arguments.steps / 6 / len(training))) * len(training)
     for step in range(1, arguments.steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * (1 - (step - 1) / arguments.steps) ** 0.9
+            group["lr"] = arguments.lr * (1 - (step - 1) / arguments.steps) ** 0.9
         batch = []
         for _ in range(2):
             order = order or list(random.permutation(len(training)))
@@ -144,7 +144,8 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--fraction", type=float, default=1.0)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--lr", type=float, default=0.003)
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", help="a file that results are added to")

@@ -4,8 +4,9 @@ use crate::Result;
 use crate::cpu::Isa;
 use crate::cuda::CudaCard;
 use genesis_tensor::parallel::ThreadPool;
-use genesis_tensor::{Device, Tensor};
+use genesis_tensor::{Device, Tensor, memory};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a program computes with, apart from its number of threads.
 #[derive(Clone)]
@@ -60,6 +61,11 @@ impl Context {
         Self { pool: ThreadPool::new(threads), isa, card: None }
     }
 
+    /// What this context computes with, for another one.
+    pub fn hardware(&self) -> Hardware {
+        Hardware { isa: self.isa, card: self.card.clone() }
+    }
+
     /// Where operations run.
     pub fn device(&self) -> Device {
         self.card.as_ref().map_or(Device::Cpu, |card| Device::Cuda(card.found().number))
@@ -73,6 +79,26 @@ impl Context {
         match &self.card {
             Some(card) => card.place(tensor),
             None => Ok(tensor.to_host()?),
+        }
+    }
+
+    /// The most memory that tensors had at one time, in bytes, where operations run.
+    pub fn peak_memory_bytes(&self) -> usize {
+        self.card.as_ref().map_or_else(|| memory::statistics().peak, |card| card.memory().peak)
+    }
+
+    /// What `work` makes, and the seconds it takes until all of it is done: by the card's clock, if there is one.
+    ///
+    /// # Errors
+    /// `work`'s; a card that failed.
+    pub fn time<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+        match &self.card {
+            Some(card) => card.time(work),
+            None => {
+                let start = Instant::now();
+                let made = work()?;
+                Ok((made, start.elapsed().as_secs_f64()))
+            }
         }
     }
 

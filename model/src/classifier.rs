@@ -116,6 +116,10 @@ impl Network for Classifier3d {
         self.config.classes
     }
 
+    fn activation(&self) -> Nonlinearity {
+        self.config.activation
+    }
+
     fn set_checkpoints(&mut self, levels: Levels) {
         self.checkpoints = levels;
     }

@@ -2,7 +2,7 @@
 
 use crate::blocks::{Declaration, Kind, Pass};
 use crate::checkpoint::StateDict;
-use crate::{Initialiser, Levels, Result, Statistics};
+use crate::{Initialiser, Levels, Nonlinearity, Result, Statistics};
 use genesis_autograd::{Gradients, Parameters, Tape, Var};
 use genesis_kernels::Context;
 
@@ -81,6 +81,9 @@ pub trait Network {
 
     /// Classes: channels of the U-Net's output, columns of the classifier's.
     fn classes(&self) -> usize;
+
+    /// The activation.
+    fn activation(&self) -> Nonlinearity;
 
     /// See [`crate::UNet3d::set_checkpoints`].
     fn set_checkpoints(&mut self, levels: Levels);

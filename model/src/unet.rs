@@ -170,6 +170,10 @@ impl Network for UNet3d {
         self.config.classes
     }
 
+    fn activation(&self) -> Nonlinearity {
+        self.config.activation
+    }
+
     fn set_checkpoints(&mut self, levels: Levels) {
         self.checkpoints = levels;
     }

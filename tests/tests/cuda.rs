@@ -32,6 +32,17 @@ fn all_other_operations_pass_their_cases_with_every_check() {
     assert!(selftest(&others, &[]) > 1000);
 }
 
+/// Every operation has at least twelve shapes in each number format.
+#[test]
+fn there_are_shapes_enough() {
+    for entry in genesis_kernels::OPS {
+        let cases = (entry.cases)();
+        let bf16 = cases.iter().filter(|case| case.label().ends_with("bf16")).count();
+        // Parameters, which optimisers change, are f32 whatever activations are.
+        assert!(cases.len() - bf16 >= 12 && (bf16 >= 12 || entry.name == "optimizer"), "{}", entry.name);
+    }
+}
+
 /// Work that is done as late as the driver's rules allow shows a wait that is missing: of a buffer on its way to the
 /// card, or of a result.
 #[test]
@@ -113,6 +124,35 @@ fn pretraining_goes_as_on_the_processor_and_may_change_over_in_the_middle() {
         assert_eq!(wanted.len(), if split == "train" { 20 } else { 5 });
         for (name, run) in [("card", &card), ("cpu to card", &from_cpu), ("card to cpu", &from_card)] {
             close(&format!("{name}, {split}"), &metrics(run, split), &wanted);
+        }
+    }
+}
+
+#[test]
+fn operations_and_steps_are_timed_by_the_cards_clock() {
+    let scale = ["--shape", "1x16x16x16", "--width", "2", "--runs", "1", "--device", "cuda:0", "--json"];
+    let run = |what: &str| -> Value {
+        let arguments: Vec<&str> = ["bench", what].into_iter().chain(scale).collect();
+        serde_json::from_str(&succeed_on_card(&arguments, QUICK)).unwrap()
+    };
+    let report = run("activation");
+    let rows = report["results"].as_array().unwrap();
+    assert!(rows.len() >= 2 && rows.iter().all(|row| row["seconds"].as_f64().unwrap() > 0.0), "{report}");
+    assert!(report["ceilings"]["f32_gflops"].as_f64().unwrap() > 0.0, "{report}");
+    let report = run("forward");
+    assert!(report["isa"].as_str().unwrap().starts_with("cuda:0"), "{report}");
+    assert!(report["layers"].as_array().unwrap().len() > 20, "{report}");
+}
+
+/// The program starts where nothing of CUDA is installed.
+#[test]
+fn the_program_links_no_cuda_library() {
+    match std::process::Command::new("ldd").arg(genesis_tests::program()).output() {
+        Err(cause) => eprintln!("SKIPPED: ldd: {cause}"),
+        Ok(output) => {
+            let libraries = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(libraries.contains("libc.so"), "{libraries}");
+            assert!(!libraries.contains("cuda") && !libraries.contains("nvrtc"), "{libraries}");
         }
     }
 }

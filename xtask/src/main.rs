@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! cargo xtask ptx               compile what has changed, write the PTX
-//! cargo xtask ptx --check       compile everything, fail where the PTX in the repository differs
-//! cargo xtask ptx --resources   registers, spills, shared memory and occupancy of every kernel; fails on spills
+//! cargo xtask ptx --check       compile everything; fail where the PTX in the repository differs, where a kernel spills
+//!                               registers or uses more of them than `xtask/registers.txt` says
+//! cargo xtask ptx --resources   registers, shared memory and occupancy of every kernel as a table
+//! cargo xtask ptx --registers   what `xtask/registers.txt` is to hold
 //! ```
 //!
 //! The compiler is NVRTC from one pinned Python wheel, found in `$GENESIS_NVRTC` (a folder with `libnvrtc.so.12`)
@@ -22,15 +24,16 @@ mod table;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ptx [--check | --resources]";
+const USAGE: &str = "usage: cargo xtask ptx [--check | --resources | --registers]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         ["ptx"] => ptx::write(),
-        ["ptx", "--check"] => ptx::check(),
+        ["ptx", "--check"] => ptx::check().and_then(|()| resources::check()),
         ["ptx", "--resources"] => resources::print(),
+        ["ptx", "--registers"] => resources::record(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

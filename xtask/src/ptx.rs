@@ -107,6 +107,27 @@ mod tests {
         }
     }
 
+    /// Wants the compiler, which pip fetches.
+    #[test]
+    fn the_compiler_makes_the_same_bytes_again() {
+        if let Err(cause) = wheel::library() {
+            eprintln!("SKIPPED: {cause}");
+            return;
+        }
+        check().unwrap();
+    }
+
+    /// A changed source, and a changed file, are both found.
+    #[test]
+    fn stale_ptx_is_found() {
+        let sources = Sources::read(&OPTIONS).unwrap();
+        let source = &sources.units[0];
+        let text = stored(source).unwrap();
+        let other = &sources.units[1];
+        assert!(text.starts_with(&header(source)) && !text.starts_with(&header(other)));
+        assert_ne!(header(source), header(other));
+    }
+
     #[test]
     fn only_variables_that_are_read_stay() {
         let text = ".global .align 4 .u32 unused = 1;\n.global .align 4 .u32 used = 2;\nld.global.u32 %r1, [used];\n";

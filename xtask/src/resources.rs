@@ -2,8 +2,9 @@
 
 use crate::nvrtc::{Nvrtc, Output};
 use crate::sources::Sources;
-use crate::table::KERNELS;
+use crate::table::{KERNELS, Kernel};
 use crate::{Result, wheel};
+use std::collections::BTreeMap;
 
 /// A multiprocessor (CUDA programming guide, table of compute capabilities).
 struct Architecture {
@@ -23,6 +24,9 @@ const ARCHITECTURES: [Architecture; 4] = [
 
 const REGISTERS: u32 = 65_536;
 
+/// A kernel and a number a line.
+const LIMITS: &str = include_str!("../registers.txt");
+
 impl Architecture {
     /// Blocks that a multiprocessor holds at once.
     fn resident(&self, threads: u32, registers: u32, shared_bytes: u32) -> u32 {
@@ -36,7 +40,7 @@ impl Architecture {
 }
 
 /// One kernel's line of the log.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Usage {
     name: String,
     registers: u32,
@@ -70,49 +74,124 @@ fn parse(log: &str) -> Vec<Usage> {
     found
 }
 
-/// Prints the table as Markdown.
-///
-/// # Errors
-/// When a kernel spills registers or does not fit.
-pub fn print() -> Result<()> {
+/// A kernel, and what it uses on each of [`ARCHITECTURES`].
+struct Measured {
+    kernel: &'static Kernel,
+    usages: Vec<Usage>,
+}
+
+/// Assembles every kernel for every architecture.
+fn measure() -> Result<Vec<Measured>> {
     let sources = Sources::read(&[])?;
     let nvrtc = Nvrtc::open(&wheel::library()?)?;
-    println!(
-        "| kernel | threads | shared bytes | registers sm_80 / 86 / 89 / 90 | blocks, occupancy sm_80 / 86 / 89 / 90 |"
-    );
-    println!("| --- | --- | --- | --- | --- |");
-    let mut failures = Vec::new();
+    let mut all = Vec::new();
     for source in &sources.units {
-        let mut usages = Vec::new();
+        let mut logs = Vec::new();
         for architecture in &ARCHITECTURES {
             let target = format!("--gpu-architecture={}", architecture.name);
             let options = [target.as_str(), "--std=c++17", "--ptxas-options=-v"];
             let (_, log) =
                 nvrtc.compile(&source.name, &source.text, &sources.headers, &options, Output::Cubin)?;
-            usages.push(parse(&log));
+            logs.push(parse(&log));
         }
         for kernel in KERNELS.iter().filter(|kernel| kernel.module == source.name) {
-            let (mut registers, mut occupancies, mut shared) = (Vec::new(), Vec::new(), 0);
-            for (architecture, usages) in ARCHITECTURES.iter().zip(&usages) {
-                let Some(usage) = usages.iter().find(|usage| usage.name == kernel.name) else {
-                    return Err(format!("{} is not in {}.cu", kernel.name, source.name));
-                };
-                shared = usage.shared_bytes + kernel.shared_bytes;
-                let blocks = architecture.resident(kernel.threads, usage.registers, shared);
-                let percent = 100 * blocks * kernel.threads.div_ceil(32) / architecture.warps;
-                registers.push(usage.registers.to_string());
-                occupancies.push(format!("{blocks}, {percent} %"));
-                if usage.spilled_bytes > 0 || blocks == 0 {
-                    failures.push(format!("{} on {}", kernel.name, architecture.name));
-                }
-            }
-            let (registers, occupancies) = (registers.join(" / "), occupancies.join(" / "));
-            println!("| `{}` | {} | {shared} | {registers} | {occupancies} |", kernel.name, kernel.threads);
+            let find = |usages: &Vec<Usage>| usages.iter().find(|usage| usage.name == kernel.name).cloned();
+            let usages: Option<Vec<Usage>> = logs.iter().map(find).collect();
+            let usages = usages.ok_or_else(|| format!("{} is not in {}.cu", kernel.name, source.name))?;
+            all.push(Measured { kernel, usages });
         }
     }
-    match failures.is_empty() {
-        true => Ok(()),
-        false => Err(format!("kernels that spill registers or do not fit: {}", failures.join(", "))),
+    Ok(all)
+}
+
+/// The most registers each kernel may use, of [`LIMITS`].
+fn limits() -> Result<BTreeMap<String, u32>> {
+    let mut limits = BTreeMap::new();
+    for line in LIMITS.lines().filter(|line| !line.starts_with('#')) {
+        let parsed = line.split_once(' ').and_then(|(name, count)| Some((name, count.trim().parse().ok()?)));
+        let (name, count) = parsed.ok_or_else(|| format!("registers.txt: cannot read {line:?}"))?;
+        limits.insert(name.to_string(), count);
+    }
+    Ok(limits)
+}
+
+/// What is wrong with a kernel, a line each: spills, no room on a multiprocessor, more registers than recorded.
+fn complaints(measured: &[Measured], limits: &BTreeMap<String, u32>) -> Vec<String> {
+    let mut all = Vec::new();
+    for Measured { kernel, usages } in measured {
+        let limit = limits.get(kernel.name);
+        if limit.is_none() {
+            all.push(format!("{} has no limit in registers.txt", kernel.name));
+        }
+        for (architecture, usage) in ARCHITECTURES.iter().zip(usages) {
+            let place = format!("{} on {}", kernel.name, architecture.name);
+            let shared = usage.shared_bytes + kernel.shared_bytes;
+            if usage.spilled_bytes > 0 {
+                all.push(format!("{place} spills {} bytes of registers", usage.spilled_bytes));
+            }
+            if architecture.resident(kernel.threads, usage.registers, shared) == 0 {
+                all.push(format!("{place} does not fit a multiprocessor"));
+            }
+            if let Some(&limit) = limit.filter(|&&limit| usage.registers > limit) {
+                all.push(format!("{place} uses {} registers, recorded are {limit}", usage.registers));
+            }
+        }
+    }
+    all
+}
+
+/// Fails on a spill, and on registers above those recorded.
+///
+/// # Errors
+/// Those, all of them; the compiler's.
+pub fn check() -> Result<()> {
+    let measured = measure()?;
+    let complaints = complaints(&measured, &limits()?);
+    if !complaints.is_empty() {
+        return Err(complaints.join("\n"));
+    }
+    println!("{} kernels: no spills, no more registers than recorded", measured.len());
+    Ok(())
+}
+
+/// Prints what [`LIMITS`] is to hold: the most registers over all architectures.
+///
+/// # Errors
+/// The compiler's.
+pub fn record() -> Result<()> {
+    println!("# The most registers a thread of each kernel may use: `cargo xtask ptx --registers`.");
+    for Measured { kernel, usages } in measure()? {
+        let most = usages.iter().map(|usage| usage.registers).max().unwrap_or(0);
+        println!("{} {most}", kernel.name);
+    }
+    Ok(())
+}
+
+/// Prints the table as Markdown.
+///
+/// # Errors
+/// As [`check`].
+pub fn print() -> Result<()> {
+    println!(
+        "| kernel | threads | shared bytes | registers sm_80 / 86 / 89 / 90 | blocks, occupancy sm_80 / 86 / 89 / 90 |"
+    );
+    println!("| --- | --- | --- | --- | --- |");
+    let measured = measure()?;
+    for Measured { kernel, usages } in &measured {
+        let (mut registers, mut occupancies, mut shared) = (Vec::new(), Vec::new(), 0);
+        for (architecture, usage) in ARCHITECTURES.iter().zip(usages) {
+            shared = usage.shared_bytes + kernel.shared_bytes;
+            let blocks = architecture.resident(kernel.threads, usage.registers, shared);
+            let percent = 100 * blocks * kernel.threads.div_ceil(32) / architecture.warps;
+            registers.push(usage.registers.to_string());
+            occupancies.push(format!("{blocks}, {percent} %"));
+        }
+        let (registers, occupancies) = (registers.join(" / "), occupancies.join(" / "));
+        println!("| `{}` | {} | {shared} | {registers} | {occupancies} |", kernel.name, kernel.threads);
+    }
+    match &complaints(&measured, &limits()?)[..] {
+        [] => Ok(()),
+        complaints => Err(complaints.join("\n")),
     }
 }
 
@@ -145,5 +224,35 @@ mod tests {
         assert_eq!(ampere.resident(1024, 32, 0), 2);
         assert_eq!(ampere.resident(32, 16, 0), 32);
         assert_eq!(ampere.resident(128, 32, 200 << 10), 0);
+    }
+
+    fn measured(change: impl Fn(&mut Usage)) -> Vec<Measured> {
+        let kernel = &KERNELS[0];
+        let usage = |registers| Usage { name: kernel.name.into(), registers, ..Usage::default() };
+        let mut usages = vec![usage(30), usage(32), usage(32), usage(31)];
+        change(&mut usages[2]);
+        vec![Measured { kernel, usages }]
+    }
+
+    #[test]
+    fn spills_more_registers_and_kernels_without_a_limit_are_told_by_name() {
+        let limits: BTreeMap<String, u32> = [(KERNELS[0].name.to_string(), 32)].into();
+        assert!(complaints(&measured(|_| ()), &limits).is_empty());
+        let spilled = complaints(&measured(|usage| usage.spilled_bytes = 8), &limits);
+        assert!(spilled.len() == 1 && spilled[0].contains("sm_89 spills 8 bytes"), "{spilled:?}");
+        let grown = complaints(&measured(|usage| usage.registers = 33), &limits);
+        assert!(grown.len() == 1 && grown[0].contains("33 registers, recorded are 32"), "{grown:?}");
+        let unknown = complaints(&measured(|_| ()), &BTreeMap::new());
+        assert!(unknown.len() == 1 && unknown[0].contains("no limit"), "{unknown:?}");
+    }
+
+    /// Assembles everything: wants the compiler, which pip fetches.
+    #[test]
+    fn no_kernel_spills_or_grows() {
+        if let Err(cause) = wheel::library() {
+            eprintln!("SKIPPED: {cause}");
+            return;
+        }
+        check().unwrap();
     }
 }

@@ -5,6 +5,7 @@ use crate::sources::{hex, root};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::{env, fs};
 
 /// Package and version.
@@ -25,6 +26,9 @@ pub fn library() -> Result<PathBuf> {
             false => Err(format!("GENESIS_NVRTC names a folder without {LIBRARY}: {}", library.display())),
         };
     }
+    // Tests ask at the same time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let folder = target.join("nvrtc-12.0.140");
     let library = folder.join("nvidia/cuda_nvrtc/lib").join(LIBRARY);

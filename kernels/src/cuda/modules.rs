@@ -25,6 +25,7 @@ embed!(
     "loss",
     "max_pool3d",
     "optimizer",
+    "peak",
     "softmax_loss",
 );
 

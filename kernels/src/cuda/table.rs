@@ -42,6 +42,7 @@ pub const MODULES: &[&str] = &[
     "loss",
     "max_pool3d",
     "optimizer",
+    "peak",
     "softmax_loss",
 ];
 
@@ -157,6 +158,9 @@ pub const KERNELS: &[Kernel] = &[
     kernel("optimizer", "gradient_norm_sums", 256, 0),
     kernel("optimizer", "sgd", 256, 0),
     kernel("optimizer", "sgd_momentum", 256, 0),
+    kernel("peak", "peak_bf16", 256, 0),
+    kernel("peak", "peak_f32", 256, 0),
+    kernel("peak", "peak_tf32", 256, 0),
     kernel("softmax_loss", "softmax_loss_finish", 256, 0),
     kernel("softmax_loss", "softmax_loss_gradient_bf16", 256, 0),
     kernel("softmax_loss", "softmax_loss_gradient_f32", 256, 0),

@@ -1,11 +1,12 @@
-//! What the machine can do at most, measured.
+//! What the machine, or its card, can do at most, measured.
 
+use crate::Result;
 use genesis_kernels::Context;
 use genesis_kernels::cpu::peak;
 use genesis_tensor::DType;
 use serde::Serialize;
 
-/// Ceilings of all threads together.
+/// Ceilings of all threads together, or of a card.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ceilings {
     /// Multiply-adds of f32 in registers, GFLOP/s.
@@ -18,18 +19,28 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// Measures the arithmetic alone, which takes no memory.
-    pub fn arithmetic(cx: &Context) -> Self {
-        Self {
-            f32_gflops: peak::f32_gflops(cx),
-            bf16_gflops: peak::bf16_gflops(cx),
-            copy_gigabytes_per_second: None,
-        }
+    /// Measures the arithmetic alone, which takes no memory; of the card, where `cx` computes on one.
+    ///
+    /// # Errors
+    /// A card that failed.
+    pub fn arithmetic(cx: &Context) -> Result<Self> {
+        let (f32_gflops, bf16_gflops) = match &cx.card {
+            Some(card) => (card.f32_gflops()?, Some(card.bf16_gflops()?)),
+            None => (peak::f32_gflops(cx), peak::bf16_gflops(cx)),
+        };
+        Ok(Self { f32_gflops, bf16_gflops, copy_gigabytes_per_second: None })
     }
 
     /// Measures everything.
-    pub fn all(cx: &Context) -> Self {
-        Self { copy_gigabytes_per_second: Some(peak::copy_gigabytes_per_second(cx)), ..Self::arithmetic(cx) }
+    ///
+    /// # Errors
+    /// As [`Ceilings::arithmetic`].
+    pub fn all(cx: &Context) -> Result<Self> {
+        let copy = match &cx.card {
+            Some(card) => card.copy_gigabytes_per_second()?,
+            None => peak::copy_gigabytes_per_second(cx),
+        };
+        Ok(Self { copy_gigabytes_per_second: Some(copy), ..Self::arithmetic(cx)? })
     }
 
     /// The better of two measurements, one before and one after the work: other programs only take away.

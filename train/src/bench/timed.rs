@@ -6,7 +6,6 @@ use genesis_kernels::op::{Direction, Operation, Work};
 use genesis_kernels::ops::optimizer::{Optimizer, OptimizerStep};
 use genesis_tensor::random::{Purpose, Stream};
 use genesis_tensor::{DType, Shape, Tensor};
-use std::time::Instant;
 
 /// Times of one direction.
 #[derive(Clone, Debug)]
@@ -125,7 +124,8 @@ impl<O: Operation> Timed for Workload<O> {
         let output = self.operation.infer(&shapes)?;
         let mut inputs = Vec::new();
         for &(shape, role) in &self.inputs {
-            inputs.push(draw(shape, if role.is_activation() { dtype } else { DType::F32 }, &mut stream)?);
+            let drawn = draw(shape, if role.is_activation() { dtype } else { DType::F32 }, &mut stream)?;
+            inputs.push(cx.place(&drawn)?);
         }
         let inputs: Vec<&Tensor> = inputs.iter().collect();
         let mut forward = Vec::new();
@@ -135,21 +135,16 @@ impl<O: Operation> Timed for Workload<O> {
         for (direction, need) in self.backward() {
             let mut backward = Vec::new();
             for run in 0..=runs {
-                let start = Instant::now();
-                let (y, saved) = self.operation.forward(cx, &inputs)?;
-                let seconds = start.elapsed().as_secs_f64();
+                let ((y, saved), seconds) = cx.time(|| self.operation.forward(cx, &inputs))?;
                 let dy = match &dy {
-                    Some(dy) => own_block(dy)?,
-                    None => dy.insert(draw(output, y.dtype(), &mut stream)?).clone(),
+                    Some(dy) => cx.place(&own_block(dy)?)?,
+                    None => cx.place(dy.insert(draw(output, y.dtype(), &mut stream)?))?,
                 };
                 drop(y);
                 if run > 0 {
                     forward.push(seconds);
                 }
-                let start = Instant::now();
-                let gradients = self.operation.backward(cx, saved, dy, &need);
-                let seconds = start.elapsed().as_secs_f64();
-                gradients?;
+                let (_, seconds) = cx.time(|| self.operation.backward(cx, saved, dy, &need))?;
                 if run > 0 {
                     backward.push(seconds);
                 }
@@ -195,19 +190,17 @@ impl Timed for OptimizerPass {
     fn time(&self, cx: &Context, _: DType, runs: usize) -> Result<Vec<Measured>> {
         let shape = Shape::from([self.parameters]);
         let mut stream = Stream::new(0, 0, 0, Purpose::Other);
-        let mut parameters = draw(shape, DType::F32, &mut stream)?;
-        let gradients = draw(shape, DType::F32, &mut stream)?;
+        let mut parameters = cx.place(&draw(shape, DType::F32, &mut stream)?)?;
+        let gradients = cx.place(&draw(shape, DType::F32, &mut stream)?)?;
         let mut state = Vec::new();
         for _ in 0..self.optimizer.state_count() {
-            state.push(Tensor::zeros(shape)?);
+            state.push(cx.place(&Tensor::zeros(shape)?)?);
         }
         let mut seconds = Vec::new();
         for run in 0..=runs {
-            let start = Instant::now();
             let step = run as u64 + 1;
-            let outcome = self.optimizer.update(cx, step, 1e-3, &mut parameters, &gradients, &mut state);
-            let elapsed = start.elapsed().as_secs_f64();
-            outcome?;
+            let update = || self.optimizer.update(cx, step, 1e-3, &mut parameters, &gradients, &mut state);
+            let ((), elapsed) = cx.time(update)?;
             if run > 0 {
                 seconds.push(elapsed);
             }

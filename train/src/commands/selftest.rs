@@ -115,7 +115,7 @@ fn test(entry: &Entry, case: &dyn Runnable, contexts: &[Context]) -> Vec<Row> {
         rows.push(row("gradient".into(), case.gradient()));
     }
     for cx in contexts {
-        let hardware = Hardware { isa: cx.isa, card: cx.card.clone() };
+        let hardware = cx.hardware();
         let name = if hardware.card.is_some() { cx.device().to_string() } else { cx.isa.to_string() };
         rows.push(row(format!("parity {name}"), case.parity(cx)));
         rows.push(row(format!("determinism {name}"), case.determinism(cx, &hardware.context(5))));

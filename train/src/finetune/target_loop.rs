@@ -298,7 +298,7 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
             samples_per_second: if train_seconds > 0.0 { samples / train_seconds } else { 0.0 },
             waiting_seconds,
             parameters: self.trainer.trainer.network.parameters().count(),
-            peak_memory_bytes: memory::statistics().peak,
+            peak_memory_bytes: self.trainer.trainer.cx.peak_memory_bytes(),
             peak_resident_bytes: memory::peak_resident_bytes(),
         };
         let best_score = self.progress.best_score.unwrap_or(last.score);

@@ -198,7 +198,7 @@ impl Session<'_> {
             seconds: self.started.elapsed().as_secs_f64(),
             samples_per_second: if train_seconds > 0.0 { samples / train_seconds } else { 0.0 },
             parameters: self.trainer.network.parameters().count(),
-            peak_memory_bytes: memory::statistics().peak,
+            peak_memory_bytes: self.trainer.cx.peak_memory_bytes(),
             peak_resident_bytes: memory::peak_resident_bytes(),
         })
     }

@@ -20,6 +20,9 @@ pub struct Found {
     pub multiprocessors: i32,
 }
 
+/// Lowest CUDA version of the driver whose compiler takes our PTX, as the driver counts: 12.0, driver 525.
+const LEAST_VERSION: c_int = 12_000;
+
 /// Lowest compute capability that the PTX is made for.
 pub const LEAST_CAPABILITY: [i32; 2] = [8, 0];
 
@@ -52,6 +55,24 @@ pub fn cards() -> Result<Vec<Found>> {
     result::init().map_err(|error| failed("the CUDA driver is present but unusable", error))?;
     let count = result::device::get_count().map_err(|error| failed("counting CUDA cards", error))?;
     (0..count).map(describe).collect()
+}
+
+/// Checks that the driver can compile the kernels.
+///
+/// # Errors
+/// [`Error::Device`] for a driver that is too old.
+pub(super) fn check_version() -> Result<()> {
+    let mut version = 0;
+    // SAFETY: writes one number.
+    let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+    asked.result().map_err(|error| failed("asking for the driver's version", error))?;
+    if version < LEAST_VERSION {
+        let (major, minor) = (version / 1000, version % 1000 / 10);
+        return Err(Error::Device(format!(
+            "the CUDA driver knows CUDA {major}.{minor}; 12.0 (driver 525) is needed"
+        )));
+    }
+    Ok(())
 }
 
 /// The driver's handle of a card.

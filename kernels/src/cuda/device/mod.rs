@@ -8,6 +8,7 @@
 mod driver;
 mod pool;
 mod staging;
+mod timing;
 
 pub use driver::{Found, LEAST_CAPABILITY, cards};
 pub use pool::MemoryUse;
@@ -20,9 +21,9 @@ use driver::failed;
 use genesis_tensor::{Card, DType, Device, Error as TensorError, Shape, Tensor};
 use pool::{Pool, Scratch, rounded};
 use staging::Staging;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_void};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// Dynamic shared memory that needs no permission, whatever static memory a kernel has: 48 KB together.
 const SHARED_WITHOUT_ASKING: u32 = 32 << 10;
@@ -84,11 +85,22 @@ pub(crate) fn address_mut(tensor: &mut Tensor) -> Result<Address> {
 }
 
 impl CudaCard {
-    /// Opens the card `cuda:number`.
+    /// Opens the card `cuda:number`, or gives the one that is open: a second one would have a stream of its own.
     ///
     /// # Errors
-    /// When there is no driver, no such card, or it is older than [`LEAST_CAPABILITY`].
+    /// When there is no driver or an old one, no such card, or it is older than [`LEAST_CAPABILITY`].
     pub fn open(number: usize) -> Result<Arc<Self>> {
+        static OPEN: Mutex<BTreeMap<usize, Weak<CudaCard>>> = Mutex::new(BTreeMap::new());
+        let mut all = lock(&OPEN);
+        if let Some(card) = all.get(&number).and_then(Weak::upgrade) {
+            return Ok(card);
+        }
+        let card = Self::open_anew(number)?;
+        all.insert(number, Arc::downgrade(&card));
+        Ok(card)
+    }
+
+    fn open_anew(number: usize) -> Result<Arc<Self>> {
         let all = cards()?;
         let count = all.len();
         let Some(found) = all.into_iter().find(|card| card.number == number) else {
@@ -103,6 +115,7 @@ impl CudaCard {
             );
             return Err(TensorError::Device(cause).into());
         }
+        driver::check_version()?;
         let fail = |error| failed(&format!("opening cuda:{number}"), error);
         let handle = driver::handle(number)?;
         // SAFETY: the handle is the driver's; `drop` releases what is retained here.

@@ -8,6 +8,8 @@ use std::ffi::c_void;
 
 /// Buffers used in turn.
 const SLOTS: usize = 3;
+/// The most that goes through one at a time: page-locked memory is lost to the rest of the machine.
+const LARGEST: usize = 8 << 20;
 
 struct Slot {
     start: *mut c_void,
@@ -37,6 +39,15 @@ impl Staging {
     /// The card's context is current on this thread, `stream` is one of its streams, and `to` is an address of at
     /// least as many bytes.
     pub unsafe fn upload(&mut self, from: &[u8], to: u64, stream: sys::CUstream) -> Result<()> {
+        for (index, part) in from.chunks(LARGEST).enumerate() {
+            // SAFETY: by this function's contract, for a part of both ranges.
+            unsafe { self.upload_part(part, to + (index * LARGEST) as u64, stream) }?;
+        }
+        Ok(())
+    }
+
+    /// [`Staging::upload`] of at most [`LARGEST`] bytes, with the same contract.
+    unsafe fn upload_part(&mut self, from: &[u8], to: u64, stream: sys::CUstream) -> Result<()> {
         let slot = self.slot(from.len())?;
         // SAFETY: the slot is as long, and the wait in `slot` has made sure that the card reads it no more.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), slot.start.cast::<u8>(), from.len()) };

@@ -40,6 +40,8 @@ pub fn all() -> Vec<Box<dyn Runnable>> {
         case("2³ stride 2", double, [2, 1, 2, 4], 64, 64),
         case("2³ stride 2", double, [1, 1, 3, 4], 96, 33),
         case("2³ stride 2", double, [1, 3, 2, 1], 3, 48),
+        case("2³ stride 2", double, [3, 2, 2, 2], 8, 8),
+        case("2³ stride 2", double, [1, 5, 3, 2], 40, 16),
         case("2³ stride 2, no bias", ConvTranspose3d { bias: false, ..double }, [1, 2, 2, 3], 17, 5),
         case("3³ stride 2", overlapping, [2, 3, 4, 5], 5, 18),
         case("gaps", gaps, [1, 3, 2, 4], 4, 33),

@@ -111,9 +111,9 @@ fn measure(
     runs: usize,
     common: &Common,
 ) -> Result<Report> {
-    let cx = common.processor()?;
+    let cx = common.context()?;
     let progress = Progress::new("bench", list.len() as u64, common.quiet);
-    let before = Ceilings::all(&cx);
+    let before = Ceilings::all(&cx)?;
     let (mut measured, mut skipped) = (Vec::new(), Vec::new());
     for timed in list {
         progress.message(format!("{} {}", timed.operation(), timed.layer()));
@@ -131,13 +131,13 @@ fn measure(
     if let (true, Some(first)) = (measured.is_empty(), skipped.first()) {
         return Err(Error::Work(first.reason.clone()));
     }
-    let ceilings = before.better(Ceilings::all(&cx));
+    let ceilings = before.better(Ceilings::all(&cx)?);
     let results: Vec<Row> = measured
         .into_iter()
         .map(|(timed, time)| Row::new(timed.operation(), timed.layer(), time, &ceilings))
         .collect();
     Ok(Report {
-        isa: cx.isa.to_string(),
+        isa: cx.hardware().to_string(),
         threads: cx.pool.threads(),
         precision: if dtype == DType::F32 { "f32" } else { "bf16" },
         shape: scale.shape(),

@@ -24,8 +24,8 @@ pub(super) struct StepArgs {
 pub(super) fn run(work: Work, args: &StepArgs, common: &Common) -> Result<()> {
     let dtype = common.precision().format();
     let scale = Scale::new(args.scale.shape, args.scale.width)?;
-    let cx = common.processor()?;
-    let before = Ceilings::arithmetic(&cx);
+    let cx = common.context()?;
+    let before = Ceilings::arithmetic(&cx)?;
     let mut rig = Rig::new(Plan { scale, dtype, work, seed: common.seed() })?;
     rig.run(&cx)?;
     let mut samples = Vec::new();
@@ -49,7 +49,7 @@ pub(super) fn run(work: Work, args: &StepArgs, common: &Common) -> Result<()> {
         }
         progress.finish();
     }
-    let ceilings = before.better(Ceilings::arithmetic(&cx));
+    let ceilings = before.better(Ceilings::arithmetic(&cx)?);
     let report = rig.report(&cx, &ceilings, &samples)?;
     if common.json { print_json(&report) } else { text::step(&report) }
 }
