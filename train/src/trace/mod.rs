@@ -14,11 +14,12 @@ mod event;
 mod file;
 mod line;
 
+use crate::bench::ceilings::Ceilings;
 use crate::{Result, progress};
 use event::{Event, Speed};
 use file::TraceFile;
 use genesis_autograd::{Executed, Place};
-use genesis_kernels::{Context, cpu::peak};
+use genesis_kernels::Context;
 use genesis_tensor::DType;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -80,16 +81,17 @@ impl Trace {
     /// Starts a trace; measures the ceilings, which takes a second.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file that cannot be written; a card that failed.
     pub fn start(request: &TraceRequest, cx: &Context, places: &[Place]) -> Result<Self> {
         if request.file.is_none() && !request.lines {
             return Ok(Self::default());
         }
         let file = request.file.as_deref().map(TraceFile::create).transpose()?;
+        let measured = Ceilings::all(cx)?;
         let ceiling = Ceiling {
-            f32_flops_per_second: 1e9 * peak::f32_gflops(cx),
-            bf16_flops_per_second: peak::bf16_gflops(cx).map(|gflops| 1e9 * gflops),
-            bytes_per_second: 1e9 * peak::copy_gigabytes_per_second(cx),
+            f32_flops_per_second: 1e9 * measured.f32_gflops,
+            bf16_flops_per_second: measured.bf16_gflops.map(|gflops| 1e9 * gflops),
+            bytes_per_second: 1e9 * measured.copy_gigabytes_per_second.unwrap_or(f64::INFINITY),
         };
         tracing::info!(
             "trace: shares are of {:.0} GFLOP/s (f32 multiply-adds), {:.0} (bf16) and {:.1} GB/s (copy), measured now",
