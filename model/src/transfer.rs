@@ -15,10 +15,14 @@
 //! # Ok::<(), genesis_model::Error>(())
 //! ```
 
+mod last_layer;
+
+pub use last_layer::start_at_shares;
+
 use crate::blocks::Kind;
 use crate::checkpoint::{Checkpoint, NamedTensor, StateDict, read_checkpoint};
 use crate::network::Network;
-use crate::{Error, Nonlinearity, Result};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -109,7 +113,8 @@ impl TransferReport {
         }
         if let Some(factor) = self.scaled {
             lines.push(format!(
-                "{LAST_GAMMA} and bias: times {factor:.3}, to the size that a new last layer expects"
+                "{} and bias: times {factor:.3}, to the size that a new last layer expects",
+                last_layer::GAMMA
             ));
         }
         lines
@@ -143,10 +148,6 @@ pub fn load_file<N: Network>(
 pub fn load<N: Network>(network: &mut N, path: impl AsRef<Path>, scope: Transfer) -> Result<TransferReport> {
     Ok(load_file(network, path, scope)?.0)
 }
-
-/// γ and β of the last block before the last layer.
-const LAST_GAMMA: &str = "up_tr64.ops.1.bn1.weight";
-const LAST_BETA: &str = "up_tr64.ops.1.bn1.bias";
 
 /// What is to be written into one tensor of the network.
 enum Given {
@@ -238,66 +239,8 @@ pub fn into_network<N: Network>(
             (_, Given::Count(_)) => {}
         }
     }
-    scale_last_features(network, &order, &mut report)?;
+    last_layer::prepare(network, &order, &mut report)?;
     Ok(report)
-}
-
-/// Where a new last layer stands on the learnt features of a decoder, brings these to the size a new decoder's would
-/// have: scales γ and β of the last block's batch norm.
-///
-/// The last layer of a restoring network takes what size it finds; here the features can be small (a third of a new
-/// decoder's after 600 steps), and a new layer, whose every step is of one size, would then take several times as many
-/// steps to tell classes apart; a rare one may be lost meanwhile. Nothing else reads these features, so nothing that was
-/// learnt is changed. ELU is left alone: its output does not grow with its input in proportion.
-fn scale_last_features<N: Network>(
-    network: &mut N,
-    order: &[(String, Kind)],
-    report: &mut TransferReport,
-) -> Result<()> {
-    let among = |noted: &[TransferredTensor], name: &str| noted.iter().any(|noted| noted.tensor == name);
-    let places = [LAST_GAMMA, LAST_BETA].map(|name| order.iter().find(|(known, _)| known == name));
-    let [Some((_, gamma)), Some((_, beta))] = places else { return Ok(()) };
-    let learnt = [LAST_GAMMA, LAST_BETA].iter().all(|name| among(&report.loaded, name));
-    let new = order.iter().any(|(name, _)| is_last(name) && among(&report.initialised, name));
-    let slopes = match network.activation() {
-        Nonlinearity::Relu => 0.0,
-        // Slopes are learnt; near their initial value they hardly matter here.
-        Nonlinearity::Prelu => 0.25,
-        Nonlinearity::Elu => return Ok(()),
-    };
-    if !learnt || !new {
-        return Ok(());
-    }
-    let tensors = network.tensors_mut();
-    let mut read = |kind: Kind| -> Result<Vec<f32>> {
-        Ok(tensors.values_mut(kind)?.map(|(_, values)| values.to_vec()).unwrap_or_default())
-    };
-    let (gammas, betas) = (read(*gamma)?, read(*beta)?);
-    let squares: f64 = gammas.iter().zip(&betas).map(|(&g, &b)| mean_square(g, b, slopes)).sum();
-    let factor = (mean_square(1.0, 0.0, slopes) * gammas.len() as f64 / squares).sqrt() as f32;
-    if !factor.is_finite() {
-        return Ok(());
-    }
-    for kind in [gamma, beta] {
-        if let Some((_, values)) = tensors.values_mut(*kind)? {
-            values.iter_mut().for_each(|value| *value *= factor);
-        }
-    }
-    report.scaled = Some(factor);
-    Ok(())
-}
-
-/// E f(γz + β)² for a standard normal z, by the midpoint rule; f is a ReLU of this slope below 0.
-fn mean_square(gamma: f32, beta: f32, slope: f64) -> f64 {
-    const STEPS: usize = 4000;
-    const REACH: f64 = 8.0;
-    let width = 2.0 * REACH / STEPS as f64;
-    let density = |z: f64| (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
-    let value = |z: f64| {
-        let v = f64::from(gamma) * z + f64::from(beta);
-        if v > 0.0 { v } else { slope * v }
-    };
-    (0..STEPS).map(|i| (i as f64 + 0.5) * width - REACH).map(|z| value(z).powi(2) * density(z) * width).sum()
 }
 
 /// A name without what wrappers put before it.
@@ -361,51 +304,4 @@ fn inflate(weights: &[f32], from: usize, to: usize) -> Vec<f32> {
     let copies = to / from;
     let filters = weights.chunks_exact(from * taps);
     filters.flat_map(|filter| filter.repeat(copies)).map(|weight| weight / copies as f32).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Initialiser, Statistics, UNet3d, UNetConfig};
-
-    #[test]
-    fn mean_squares_of_known_distributions() {
-        // Half of a standard normal's; a value far above 0 passes whole.
-        assert!((mean_square(1.0, 0.0, 0.0) - 0.5).abs() < 1e-6);
-        assert!((mean_square(0.1, 5.0, 0.0) - 25.01).abs() < 1e-6);
-        assert!((mean_square(2.0, 0.0, 0.25) - 4.0 * (0.5 + 0.5 / 16.0)).abs() < 1e-5);
-    }
-
-    #[test]
-    fn features_below_a_new_last_layer_get_a_new_decoders_size_and_keep_their_proportions() {
-        let shape = UNetConfig { width: 4, ..UNetConfig::default() };
-        let mut restoring = UNet3d::new(shape).unwrap();
-        restoring.initialise(Initialiser::Pytorch, 1).unwrap();
-        let mut state = restoring.state(Statistics::Running).unwrap();
-        for tensor in &mut state.tensors {
-            if tensor.name == LAST_GAMMA || tensor.name == LAST_BETA {
-                let values: Vec<f32> = (0..8).map(|i| 0.2 - 0.02 * i as f32).collect();
-                *tensor = NamedTensor::from_f32(&tensor.name, &[8], &values).unwrap();
-            }
-        }
-        let values = |state: &StateDict, name: &str| state.get(name).unwrap().to_f32();
-        for (classes, scope, scaled) in [
-            (3, Transfer::EncoderDecoder, true),
-            (1, Transfer::Features, true),
-            (1, Transfer::EncoderDecoder, false),
-        ] {
-            let mut network = UNet3d::new(UNetConfig { classes, ..shape }).unwrap();
-            network.initialise(Initialiser::Pytorch, 2).unwrap();
-            let report = into_network(&mut network, &state, scope).unwrap();
-            assert_eq!(report.scaled.is_some(), scaled, "{classes} {scope:?}");
-            let found = network.state(Statistics::Running).unwrap();
-            let (gamma, beta) = (values(&found, LAST_GAMMA), values(&found, LAST_BETA));
-            let squares: f64 = gamma.iter().zip(&beta).map(|(&g, &b)| mean_square(g, b, 0.0)).sum();
-            let factor = report.scaled.unwrap_or(1.0);
-            assert!((squares / 8.0 - 0.5).abs() < 1e-4 || !scaled, "{squares}");
-            for (found, given) in gamma.iter().zip(values(&state, LAST_GAMMA)) {
-                assert!((found / given / factor - 1.0).abs() < 1e-5);
-            }
-        }
-    }
 }

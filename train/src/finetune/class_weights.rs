@@ -55,6 +55,12 @@ impl ClassWeights {
     }
 }
 
+/// What part of all samples each count is.
+pub fn shares(samples: &[u64]) -> Vec<f64> {
+    let all = samples.iter().sum::<u64>().max(1) as f64;
+    samples.iter().map(|&count| count as f64 / all).collect()
+}
+
 /// The weights with the names of their classes.
 pub fn described(names: &[String], weights: &[f32]) -> String {
     let weight = |(name, weight): (&String, &f32)| format!("{name} {weight:.4}");

@@ -50,7 +50,7 @@ impl TargetNetwork for Classifier3d {
 }
 
 /// The network for so many channels and outputs. Weights decide its width and activation; what became of
-/// every tensor is told. `going_on`: a checkpoint of the run follows, so weights are read for their shape
+/// every tensor is told. `shares`: the classes' of the training samples. `going_on`: a checkpoint of the run follows, so weights are read for their shape
 /// alone.
 ///
 /// # Errors
@@ -59,6 +59,7 @@ pub fn starting_network<N: TargetNetwork>(
     settings: &TargetSettings,
     channels: usize,
     outputs: usize,
+    shares: &[f64],
     going_on: bool,
 ) -> Result<N> {
     let Some(path) = &settings.weights else {
@@ -86,6 +87,7 @@ pub fn starting_network<N: TargetNetwork>(
         let scope = N::scope(&checkpoint.state);
         let report = transfer::into_network(&mut network, &checkpoint.state, scope)
             .map_err(|error| Error::file(path, error))?;
+        transfer::start_at_shares(&mut network, &report, shares)?;
         for line in report.lines() {
             tracing::info!("{line}");
         }

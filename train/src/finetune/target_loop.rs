@@ -37,6 +37,9 @@ pub trait TargetTask {
     /// Steps of an epoch.
     fn steps_per_epoch(&self) -> u64;
 
+    /// The share of the training samples (of a segmentation: voxels) of each class, the background's first.
+    fn class_shares(&self) -> Vec<f64>;
+
     /// Batches for a range of steps, each a pure function of its step.
     ///
     /// # Errors
@@ -185,7 +188,8 @@ impl<'a> TargetRun<'a> {
     ) -> Result<Finished<T::Report>> {
         let Self { settings, directory, execution, .. } = self;
         let going_on = execution.resume && directory.last().exists();
-        let network: T::Network = starting_network(settings, channels, outputs, going_on)?;
+        let network: T::Network =
+            starting_network(settings, channels, outputs, &task.class_shares(), going_on)?;
         let cx = execution.context(settings.threads);
         let mut trainer = TargetTrainer::new(cx, network, loss, settings, task.steps_per_epoch())?;
         let core = &mut trainer.trainer;

@@ -8,7 +8,7 @@ use super::pictures::classification_montage;
 use super::sampler::CubePlan;
 use super::validation::{ClassificationReport, validate};
 use crate::Result;
-use crate::finetune::class_weights::{described, weighted_loss};
+use crate::finetune::class_weights::{described, shares, weighted_loss};
 use crate::finetune::settings::TargetConfig;
 use crate::finetune::target_loop::{Description, Finished, RunOutcome, TargetRun, TargetTask, Validation};
 use crate::finetune::target_trainer::{TargetBatch, TargetTrainer};
@@ -162,6 +162,10 @@ impl TargetTask for Classification<'_> {
 
     fn steps_per_epoch(&self) -> u64 {
         self.plan.steps_per_epoch()
+    }
+
+    fn class_shares(&self) -> Vec<f64> {
+        shares(&self.cubes.train_counts())
     }
 
     fn batches(&self, steps: Range<u64>) -> Result<Prefetch<TargetBatch>> {

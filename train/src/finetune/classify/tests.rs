@@ -179,12 +179,12 @@ fn the_encoder_is_loaded_and_can_be_frozen() {
     for name in ["down_tr64.ops.0.conv1.weight", "down_tr512.ops.1.conv1.weight"] {
         assert!(values(&after, name) == values(&state, name), "{name}");
     }
-    let mut drawn: Classifier3d = starting_network(&config.settings(), 1, 1, false).unwrap();
+    let mut drawn: Classifier3d = starting_network(&config.settings(), 1, 1, &[], false).unwrap();
     let start = drawn.state(Statistics::Running).unwrap();
     assert!(values(&start, "dense_1.weight") != values(&after, "dense_1.weight"));
     // A classifier goes into a classifier whole.
     config.weights = Some(last);
-    drawn = starting_network(&config.settings(), 1, 1, false).unwrap();
+    drawn = starting_network(&config.settings(), 1, 1, &[], false).unwrap();
     let again = drawn.state(Statistics::Running).unwrap();
     assert!(values(&again, "dense_2.weight") == values(&after, "dense_2.weight"));
     config.width = 4;

@@ -8,7 +8,7 @@ use super::sampler::PatchPlan;
 use super::validation::{DiceReport, validate};
 use crate::Result;
 use crate::finetune::TargetConfig;
-use crate::finetune::class_weights::described;
+use crate::finetune::class_weights::{described, shares};
 use crate::finetune::split::Split;
 use crate::finetune::target_loop::{Description, Finished, RunOutcome, TargetRun, TargetTask, Validation};
 use crate::finetune::target_trainer::{TargetBatch, TargetTrainer};
@@ -145,6 +145,10 @@ impl TargetTask for Segmentation<'_> {
 
     fn steps_per_epoch(&self) -> u64 {
         self.plan.steps_per_epoch()
+    }
+
+    fn class_shares(&self) -> Vec<f64> {
+        shares(&self.cases.voxels)
     }
 
     fn batches(&self, steps: Range<u64>) -> Result<Prefetch<TargetBatch>> {

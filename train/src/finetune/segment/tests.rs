@@ -255,7 +255,7 @@ fn the_last_layer_stays_for_the_same_task_and_starts_anew_after_restoration() {
     for (task, kept) in [(None, false), (Some("{}"), true)] {
         state.metadata.extend(task.map(|task| (TASK_KEY.to_owned(), task.to_owned())));
         write_safetensors(&path, &state).unwrap();
-        let network = starting_network::<UNet3d>(&config.settings(), 1, 1, false).unwrap();
+        let network = starting_network::<UNet3d>(&config.settings(), 1, 1, &[], false).unwrap();
         assert_eq!(last(&network.state(Statistics::Running).unwrap()) == last(&state), kept, "{task:?}");
     }
 }
