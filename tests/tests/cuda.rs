@@ -144,6 +144,14 @@ fn operations_and_steps_are_timed_by_the_cards_clock() {
     assert!(report["layers"].as_array().unwrap().len() > 20, "{report}");
 }
 
+/// Cargo lets every program that a test starts find the emulator's driver.
+#[test]
+fn the_emulated_card_computes_only_when_asked_for() {
+    let arguments = ["bench", "activation", "--shape", "1x16x16x16", "--width", "2", "--runs", "1", "--json"];
+    let report: Value = serde_json::from_str(&succeed_on_card(&arguments, QUICK)).unwrap();
+    assert!(!report["isa"].as_str().unwrap().contains("cuda"), "{report}");
+}
+
 /// The program starts where nothing of CUDA is installed.
 #[test]
 fn the_program_links_no_cuda_library() {

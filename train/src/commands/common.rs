@@ -49,7 +49,7 @@ pub enum DeviceChoice {
 
 /// The first card that the kernels run on. One that cannot be opened is told of, and the processor serves.
 fn first_card() -> Option<Arc<CudaCard>> {
-    let number = cards().ok()?.into_iter().find(|card| card.is_supported())?.number;
+    let number = cards().ok()?.into_iter().find(|card| card.is_supported() && !card.is_emulated())?.number;
     CudaCard::open(number)
         .inspect_err(|error| tracing::warn!("cuda:{number} cannot be used, the processor computes: {error}"))
         .ok()

@@ -27,6 +27,12 @@ const LEAST_VERSION: c_int = 12_000;
 pub const LEAST_CAPABILITY: [i32; 2] = [8, 0];
 
 impl Found {
+    /// True for the card of `ptx-emulator`, which is for tests. Cargo puts the folder of its `libcuda.so` before the
+    /// system's for whatever it runs, so nobody should get it without asking.
+    pub fn is_emulated(&self) -> bool {
+        self.name.contains("emulator")
+    }
+
     /// True if the kernels run on it.
     pub fn is_supported(&self) -> bool {
         self.capability >= LEAST_CAPABILITY
