@@ -25,15 +25,6 @@ pub fn driver() -> &'static Path {
     })
 }
 
-/// Runs the program where there is no emulated driver: cargo lets what its tests start find it.
-///
-/// # Panics
-/// If it cannot be started.
-pub fn without_card(arguments: &[&str]) -> Output {
-    let mut command = Command::new(program());
-    command.args(arguments).env_remove("LD_LIBRARY_PATH").output().expect("the program can be started")
-}
-
 /// Runs the program where `cuda:0` is the emulated card; `variables` are the emulator's.
 ///
 /// # Panics

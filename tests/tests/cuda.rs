@@ -1,8 +1,8 @@
 //! `--device cuda:0` of the unchanged program, on the emulated card (Linux: a `libcuda.so` is put in the driver's place).
 #![cfg(target_os = "linux")]
 
-use genesis_tests::card::{on_card, succeed_on_card, without_card};
-use genesis_tests::{small_cubes, succeed};
+use genesis_tests::card::{on_card, succeed_on_card};
+use genesis_tests::{genesis, small_cubes, succeed};
 use serde_json::Value;
 use std::path::Path;
 
@@ -175,12 +175,12 @@ fn a_machine_without_a_driver_or_card_says_so_in_one_line() {
     let cubes = small_cubes(folder.path(), "cubes.npy", 3);
     let out = folder.path().join("run");
     let arguments = ["pretrain", "--cubes", &cubes, "--out", out.to_str().unwrap(), "--device", "cuda:0"];
-    let output = without_card(&arguments);
+    let output = genesis(arguments);
     let line = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(line.starts_with("error: --device cuda:0") && line.contains("no CUDA driver"), "{line}");
     assert_eq!(line.lines().count(), 1, "{line}");
-    let devices = String::from_utf8_lossy(&without_card(&["devices"]).stdout).into_owned();
+    let devices = String::from_utf8_lossy(&genesis(["devices"]).stdout).into_owned();
     assert!(devices.contains("no CUDA driver was found"), "{devices}");
     assert!(succeed_on_card(&["devices"], &[]).contains("PTX emulator"));
     let output = on_card(&["selftest", "activation", "--device", "cuda:7"], &[]);
