@@ -83,9 +83,7 @@ impl Parameters {
     /// # Errors
     /// Memory; a card that failed.
     pub fn place(&mut self, cx: &Context) -> Result<()> {
-        if self.flat.device() != cx.device() {
-            self.flat = cx.place(&self.flat)?;
-        }
+        self.flat = cx.place(&self.flat)?;
         Ok(())
     }
 
@@ -163,9 +161,7 @@ impl Gradients {
             return Err(Error::Parameter { name: place.name.clone(), cause });
         }
         let start = place.start;
-        if self.flat.device() != cx.device() {
-            self.flat = cx.place(&self.flat)?;
-        }
+        self.flat = cx.place(&self.flat)?;
         let add = std::mem::replace(&mut self.arrived[id.0], true);
         Ok(elementwise::accumulate(cx, &mut self.flat, start, gradient, add)?)
     }
@@ -178,9 +174,7 @@ impl Gradients {
         if self.arrived.iter().all(|&arrived| arrived) {
             return Ok(());
         }
-        if self.flat.device() != cx.device() {
-            self.flat = cx.place(&self.flat)?;
-        }
+        self.flat = cx.place(&self.flat)?;
         for (place, arrived) in self.places.iter().zip(&mut self.arrived) {
             if !std::mem::replace(arrived, true) {
                 let range = place.start..place.start + place.shape.elements();

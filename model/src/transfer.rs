@@ -113,7 +113,7 @@ impl TransferReport {
         }
         if let Some(factor) = self.scaled {
             lines.push(format!(
-                "{} and bias: times {factor:.3}, to the size that a new last layer expects",
+                "{} and bias: times {factor:.3}, to the size that a new last layer expects, whose classes start balanced",
                 last_layer::GAMMA
             ));
         }

@@ -110,11 +110,9 @@ mod tests {
     /// Wants the compiler, which pip fetches.
     #[test]
     fn the_compiler_makes_the_same_bytes_again() {
-        if let Err(cause) = wheel::library() {
-            eprintln!("SKIPPED: {cause}");
-            return;
+        if wheel::is_within_reach() {
+            check().unwrap();
         }
-        check().unwrap();
     }
 
     /// A changed source, and a changed file, are both found.

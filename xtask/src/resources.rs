@@ -249,10 +249,8 @@ mod tests {
     /// Assembles everything: wants the compiler, which pip fetches.
     #[test]
     fn no_kernel_spills_or_grows() {
-        if let Err(cause) = wheel::library() {
-            eprintln!("SKIPPED: {cause}");
-            return;
+        if wheel::is_within_reach() {
+            check().unwrap();
         }
-        check().unwrap();
     }
 }

@@ -149,14 +149,8 @@ impl Tape {
         inspect: impl FnOnce(&O::Saved) -> Result<()>,
     ) -> Result<Var> {
         let start = Instant::now();
-        let placed = match cx.card {
-            Some(_) => inputs.iter().map(|var| cx.place(&var.tensor)).collect::<Result<Vec<_>, _>>()?,
-            None => Vec::new(),
-        };
-        let tensors: Vec<&Tensor> = match cx.card {
-            Some(_) => placed.iter().collect(),
-            None => inputs.iter().map(|var| &var.tensor).collect(),
-        };
+        let placed = inputs.iter().map(|var| cx.place(&var.tensor)).collect::<Result<Vec<_>, _>>()?;
+        let tensors: Vec<&Tensor> = placed.iter().collect();
         let (output, saved) = operation.forward(cx, &tensors)?;
         inspect(&saved)?;
         self.finish_for_profile(cx)?;

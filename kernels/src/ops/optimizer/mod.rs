@@ -187,9 +187,7 @@ impl Optimizer {
         require_f32(OptimizerStep::NAME, &[&*parameters, gradients])?;
         require_f32(OptimizerStep::NAME, &state.iter().collect::<Vec<_>>())?;
         for tensor in std::iter::once(&mut *parameters).chain(state.iter_mut()) {
-            if tensor.device() != cx.device() {
-                *tensor = cx.place(tensor)?;
-            }
+            *tensor = cx.place(tensor)?;
         }
         let length = parameters.elements();
         if let Some((range, _)) =
