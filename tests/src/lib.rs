@@ -3,6 +3,7 @@
 
 pub mod card;
 pub mod pages;
+pub mod trust;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
