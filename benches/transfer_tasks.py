@@ -107,12 +107,13 @@ class Lidc:
     """The nodule cubes: 51 voxels of 1 mm a side."""
 
     split_name = "lidc_nodule_cubes"
+    pretraining_steps = {"own": 1500, "chest": 1500}
 
     def own(self):
         images = self.data / "lidc-nodule-cubes" / "images"
         files = [images / f"{name}.nii.gz" for name in self.splits["train"]]
-        return self.link("own", files), ["--cube", "48x48x40", "--border", "0,0,0", "--max-tissue", "1", "--per-volume",
-                                         "4"]
+        return self.link("own", files), ["--cube", "32x32x32", "--border", "0,0,0", "--max-tissue", "1", "--per-volume",
+                                         "8"]
 
     def part(self, name):
         """Which split a patient is in."""
@@ -125,7 +126,7 @@ class Lidc:
 
 class Nodules(Lidc, Segmentation):
     fractions = [0.1, 0.25, 1.0]
-    patch = "48x48x48"
+    patch = "40x40x40"
     classes = [("label 1", "nodule")]
     baseline = "Test split: 13 nodules of 13 patients."
 

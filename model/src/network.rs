@@ -18,6 +18,13 @@ pub struct Tensors {
     pub(crate) order: Vec<(String, Kind)>,
 }
 
+/// A network's running means and variances with their counts of updates, as they were at some moment.
+#[derive(Clone, Debug)]
+pub struct RunningStatistics {
+    buffers: Parameters,
+    updates: Vec<u64>,
+}
+
 impl Tensors {
     /// Zero weights and fresh statistics.
     pub(crate) fn new(all: Declaration) -> Result<Self> {
@@ -108,6 +115,20 @@ pub trait Network {
     /// The trainable values, to update.
     fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.tensors_mut().parameters
+    }
+
+    /// The running statistics of this moment. The next pass that changes them copies them first.
+    fn running(&self) -> RunningStatistics {
+        let Tensors { buffers, updates, .. } = self.tensors();
+        RunningStatistics { buffers: buffers.clone(), updates: updates.clone() }
+    }
+
+    /// Takes the running statistics back to what [`Network::running`] gave.
+    fn set_running(&mut self, running: RunningStatistics) {
+        let RunningStatistics { buffers, updates } = running;
+        let tensors = self.tensors_mut();
+        tensors.buffers = buffers;
+        tensors.updates = updates;
     }
 
     /// A gradient buffer for this network, all zeros.

@@ -3,6 +3,7 @@
 
 pub mod card;
 pub mod pages;
+pub mod runs;
 pub mod trust;
 
 use std::path::{Path, PathBuf};

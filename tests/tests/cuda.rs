@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use genesis_tests::card::{on_card, succeed_on_card};
+use genesis_tests::runs::{Trained, trained};
 use genesis_tests::{genesis, small_cubes, succeed};
 use serde_json::Value;
 use std::path::Path;
@@ -66,8 +67,8 @@ fn close(label: &str, found: &[(u64, f64)], wanted: &[(u64, f64)]) {
     }
 }
 
-fn weights(run: &Path) -> Vec<u8> {
-    std::fs::read(run.join("checkpoints/last.safetensors")).unwrap()
+fn weights(run: &Path) -> Trained {
+    trained(run.join("checkpoints/last.safetensors"))
 }
 
 /// Trains to `steps`, or goes on to them.

@@ -2,6 +2,7 @@
 //! bit, and write the checkpoints an f32 run writes.
 
 use genesis_model::checkpoint::read_checkpoint;
+use genesis_tests::runs::trained;
 use genesis_tests::{fail, small_cubes, succeed};
 use genesis_train::volume::CubeFile;
 use serde_json::Value;
@@ -92,7 +93,7 @@ fn threads_resumption_and_recompute_do_not_change_a_bit() {
     let run = |name: &str, further: &[&str]| {
         let out = folder.path().join(name);
         pretrain(&cubes, &out, &[&more[..], further].concat());
-        std::fs::read(out.join("checkpoints/last.safetensors")).unwrap()
+        trained(out.join("checkpoints/last.safetensors"))
     };
     let whole = run("whole", &["--threads", "1"]);
     for (name, flags) in [
@@ -113,7 +114,7 @@ fn threads_resumption_and_recompute_do_not_change_a_bit() {
     assert!(message.contains("precision is \"bf16\" there and \"f32\" here"), "{message}");
     // The refused attempt left the run's configuration as it was.
     succeed(&resume);
-    let last = std::fs::read(out.join("checkpoints/last.safetensors")).unwrap();
+    let last = trained(out.join("checkpoints/last.safetensors"));
     assert!(whole == last, "a resumed run differs");
 }
 

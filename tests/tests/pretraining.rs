@@ -1,10 +1,8 @@
-//! Training runs of the real program: reproducible to the bit for any number of threads, of loader
-//! threads, and after `kill -9`.
+//! Training runs of the real program: reproducible to the bit for any number of threads and of loader
+//! threads. What kills and signals do: survive_kills.rs.
 
-use genesis_tests::{program, small_cubes, succeed};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use genesis_tests::runs::difference;
+use genesis_tests::{small_cubes, succeed};
 
 fn arguments<'a>(cubes: &'a str, out: &'a str) -> Vec<&'a str> {
     vec![
@@ -25,22 +23,6 @@ fn arguments<'a>(cubes: &'a str, out: &'a str) -> Vec<&'a str> {
     ]
 }
 
-fn read(run: &Path, name: &str) -> Vec<u8> {
-    let path = run.join("checkpoints").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// `metrics.jsonl` without the parts that depend on the clock.
-fn losses(run: &Path) -> Vec<(u64, String, String)> {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    text.lines()
-        .map(|line| {
-            let record: serde_json::Value = serde_json::from_str(line).unwrap();
-            (record["step"].as_u64().unwrap(), record["split"].to_string(), record["loss"].to_string())
-        })
-        .collect()
-}
-
 #[test]
 fn threads_and_loader_threads_do_not_change_a_bit() {
     let folder = tempfile::tempdir().unwrap();
@@ -55,53 +37,8 @@ fn threads_and_loader_threads_do_not_change_a_bit() {
         runs.push(run);
     }
     for run in &runs[1..] {
-        for name in ["last.safetensors", "best.safetensors"] {
-            assert!(read(&runs[0], name) == read(run, name), "{} of {}", name, run.display());
-        }
-        assert_eq!(losses(&runs[0]), losses(run));
+        assert_eq!(difference(&runs[0], run), None);
     }
-}
-
-#[test]
-fn a_killed_run_goes_on_as_if_nothing_had_happened() {
-    let folder = tempfile::tempdir().unwrap();
-    let cubes = small_cubes(folder.path(), "cubes.npy", 15);
-    let whole = folder.path().join("whole");
-    let every = ["--checkpoint-every", "3"];
-    let out = whole.to_str().unwrap();
-    let mut all = arguments(&cubes, out);
-    all.extend(every);
-    let start = std::time::Instant::now();
-    succeed(&all);
-    let time = start.elapsed();
-
-    let mut killed = 0;
-    for attempt in 0..10u32 {
-        let run = folder.path().join(format!("killed-{attempt}"));
-        let out = run.to_str().unwrap();
-        let mut all = arguments(&cubes, out);
-        all.extend(every);
-        let mut child =
-            Command::new(program()).args(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Moments spread over the run, from before its first file to shortly before its end.
-        std::thread::sleep(Duration::from_secs_f64(time.as_secs_f64() * f64::from(attempt) / 11.0));
-        child.kill().unwrap();
-        if !child.wait().unwrap().success() {
-            killed += 1;
-        }
-        if !run.join("config.toml").exists() {
-            // Killed before the run began: there is nothing to go on with.
-            let _ = std::fs::remove_dir_all(&run);
-            succeed(&all);
-        } else {
-            succeed(&["pretrain", "--resume", "--out", out, "--quiet"]);
-        }
-        for name in ["last.safetensors", "best.safetensors"] {
-            assert!(read(&whole, name) == read(&run, name), "{name} after kill {attempt}");
-        }
-        assert_eq!(losses(&whole), losses(&run), "metrics after kill {attempt}");
-    }
-    assert!(killed >= 2, "only {killed} of 10 runs were killed before their end");
 }
 
 #[test]
@@ -140,7 +77,7 @@ fn a_run_directory_holds_what_the_contract_names() {
     let again = folder.path().join("again");
     let config = run.join("config.toml");
     succeed(&["pretrain", "--config", config.to_str().unwrap(), "--out", again.to_str().unwrap(), "--quiet"]);
-    assert!(read(&run, "last.safetensors") == read(&again, "last.safetensors"));
+    assert_eq!(difference(&run, &again), None);
 }
 
 #[test]

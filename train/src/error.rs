@@ -1,6 +1,8 @@
 //! The one error type of this crate: every variant prints as one line that names the file or value
 //! and the cause.
 
+use crate::stop::Signal;
+use crate::training::NotFinite;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,17 @@ pub enum Error {
     /// From the network and its checkpoints.
     #[error(transparent)]
     Model(#[from] genesis_model::Error),
+    /// The process was asked to stop.
+    #[error("stopped by {signal}{}", saved.as_deref().unwrap_or_default())]
+    Stopped {
+        /// By which signal.
+        signal: Signal,
+        /// After what was saved: at which step, and how to go on.
+        saved: Option<String>,
+    },
+    /// A training step whose loss or gradient is not finite; the network is as it was before.
+    #[error("the {} became {}", .0.what, .0.value)]
+    NotFinite(NotFinite),
     /// A wrong combination of flags or values; exit code 2.
     #[error("{0}")]
     Usage(String),
@@ -69,10 +82,17 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
-    /// The process exit code for this error: 2 for wrong usage, 1 otherwise.
+    /// A run that was asked to stop and has saved its state of `step`.
+    pub fn stopped_after(signal: Signal, step: u64) -> Self {
+        let saved = format!(" after step {step}; the checkpoint is written, --resume goes on from it");
+        Self::Stopped { signal, saved: Some(saved) }
+    }
+
+    /// The process exit code for this error: 2 for wrong usage, a shell's code for a signal, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Stopped { signal, .. } => signal.exit_code(),
             _ => 1,
         }
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod augment;
+pub mod bad_volume;
 pub mod bench;
 pub mod candidates;
 pub mod commands;
@@ -18,7 +19,9 @@ pub mod phantom;
 pub mod precision;
 pub mod preprocess;
 pub mod progress;
+pub mod provenance;
 pub mod report;
+pub mod stop;
 pub mod task;
 pub mod trace;
 pub mod training;

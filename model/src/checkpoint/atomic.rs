@@ -2,7 +2,7 @@
 //! one, never a part.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,11 +25,54 @@ pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<()> {
-    let given = path.as_ref();
+    write_on(&RealDisk, path.as_ref(), write)
+}
+
+/// The calls to the system that a write makes, so that a test can let each of them fail.
+trait Disk {
+    type File: Write;
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+    fn synchronise(&self, file: &Self::File) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn synchronise_directory(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// The system's own.
+struct RealDisk;
+
+impl Disk for RealDisk {
+    type File = File;
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    }
+
+    fn synchronise(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn synchronise_directory(&self, directory: &Path) -> io::Result<()> {
+        synchronise_directory(directory)
+    }
+}
+
+fn write_on<D: Disk>(
+    disk: &D,
+    given: &Path,
+    write: impl FnOnce(&mut BufWriter<D::File>) -> io::Result<()>,
+) -> Result<()> {
     // Fails for a file that does not exist yet, which is the common case and no error.
     let path = fs::canonicalize(given).unwrap_or_else(|_| given.to_path_buf());
     if path.is_dir() {
         return Err(Error::file(given, "is a directory, cannot be written as a file"));
+    }
+    // A rename would put a file in the place of /dev/null.
+    if path.exists() && !path.is_file() {
+        return Err(Error::file(given, "is a device or a pipe, a file is needed"));
     }
     let name = path.file_name().ok_or_else(|| Error::file(given, "names no file"))?;
     let directory = match path.parent() {
@@ -44,20 +87,15 @@ pub fn write_atomically(
     temporary_name.push(format!(".{}-{count}.tmp", std::process::id()));
     let temporary = directory.join(temporary_name);
 
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .map_err(Error::io("create", given))?;
+    let file = disk.create(&temporary).map_err(Error::io("create", given))?;
     let unfinished = RemoveOnDrop(temporary);
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
     write(&mut writer)
-        .and_then(|()| writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all())
+        .and_then(|()| disk.synchronise(&writer.into_inner().map_err(io::IntoInnerError::into_error)?))
         .map_err(Error::io("write", given))?;
-    fs::rename(&unfinished.0, &path).map_err(Error::io("replace", given))?;
+    disk.rename(&unfinished.0, &path).map_err(Error::io("replace", given))?;
     std::mem::forget(unfinished);
-    synchronise_directory(directory).map_err(Error::io("synchronise the directory of", given))
+    disk.synchronise_directory(directory).map_err(Error::io("synchronise the directory of", given))
 }
 
 /// Removes the file when dropped: on an error or a panic nothing half-written stays behind.
@@ -91,7 +129,8 @@ fn synchronise_directory(_directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::cell::Cell;
+    use std::rc::Rc;
 
     fn entries(directory: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(directory)
@@ -125,6 +164,131 @@ mod tests {
         assert!(error.to_string().contains("file.bin: disk on fire"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(entries(directory.path()), ["file.bin"]);
+    }
+
+    /// A disk on which one call fails, counted over all calls of a write.
+    struct FaultyDisk {
+        left: Rc<Cell<u64>>,
+        fault: Fault,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Fault {
+        /// The call fails with this error.
+        Error(i32),
+        /// A write takes only half of what it is given, and says so.
+        ShortWrite,
+        /// A write takes half, and the next call fails: a disk that fills up.
+        Fills(i32),
+    }
+
+    struct FaultyFile {
+        file: File,
+        left: Rc<Cell<u64>>,
+        fault: Fault,
+    }
+
+    /// Counts a call; true for the one that is to fail.
+    fn is_due(left: &Cell<u64>) -> bool {
+        left.set(left.get().wrapping_sub(1));
+        left.get() == 0
+    }
+
+    impl Fault {
+        fn of_call(self) -> io::Result<()> {
+            match self {
+                Self::Error(code) | Self::Fills(code) => Err(io::Error::from_raw_os_error(code)),
+                Self::ShortWrite => Ok(()),
+            }
+        }
+    }
+
+    impl Write for FaultyFile {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if is_due(&self.left) {
+                return match self.fault {
+                    Fault::Error(code) => Err(io::Error::from_raw_os_error(code)),
+                    Fault::Fills(_) => {
+                        self.left.set(1);
+                        self.file.write(&bytes[..bytes.len().div_ceil(2)])
+                    }
+                    Fault::ShortWrite => self.file.write(&bytes[..bytes.len().div_ceil(2)]),
+                };
+            }
+            // Small pieces, so that a write makes many calls.
+            self.file.write(&bytes[..bytes.len().min(1000)])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl FaultyDisk {
+        fn call(&self) -> io::Result<()> {
+            if is_due(&self.left) { self.fault.of_call() } else { Ok(()) }
+        }
+    }
+
+    impl Disk for FaultyDisk {
+        type File = FaultyFile;
+
+        fn create(&self, path: &Path) -> io::Result<FaultyFile> {
+            self.call()?;
+            Ok(FaultyFile { file: RealDisk.create(path)?, left: Rc::clone(&self.left), fault: self.fault })
+        }
+
+        fn synchronise(&self, file: &FaultyFile) -> io::Result<()> {
+            self.call().and_then(|()| RealDisk.synchronise(&file.file))
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.call().and_then(|()| RealDisk.rename(from, to))
+        }
+
+        fn synchronise_directory(&self, directory: &Path) -> io::Result<()> {
+            self.call().and_then(|()| RealDisk.synchronise_directory(directory))
+        }
+    }
+
+    /// R2 of the design: after a fault at any call of a write, the old or the new checkpoint can be read, and nothing
+    /// half-written is left beside it.
+    #[test]
+    fn a_fault_at_any_call_leaves_the_old_checkpoint_or_the_new_one() {
+        let [no_space, input_output, interrupted] = [28, 5, 4];
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("last.safetensors");
+        let (old, new) = (vec![1; 50_000], vec![2; 50_000]);
+        let mut executions = 0;
+        let faults = [
+            Fault::Error(no_space),
+            Fault::Error(input_output),
+            Fault::Error(interrupted),
+            Fault::Fills(no_space),
+            Fault::ShortWrite,
+        ];
+        for fault in faults {
+            for call in 1.. {
+                write_atomically(&path, |file| file.write_all(&old)).unwrap();
+                let disk = FaultyDisk { left: Rc::new(Cell::new(call)), fault };
+                let outcome = write_on(&disk, &path, |file| file.write_all(&new));
+                let found = fs::read(&path).unwrap();
+                executions += 1;
+                // Only the last call, the directory's, comes after the new file has its name.
+                assert!(
+                    found == old && outcome.is_err() || found == new,
+                    "{fault:?} at call {call}: {outcome:?}"
+                );
+                assert_eq!(entries(directory.path()), ["last.safetensors"], "{fault:?} at call {call}");
+                if disk.left.get() > 0 && disk.left.get() < u64::MAX / 2 {
+                    assert!(outcome.is_ok() && call > 40, "{fault:?}: {call} calls");
+                    break;
+                }
+            }
+        }
+        println!(
+            "trust | R2 | a fault at every call of a checkpoint's write, five kinds | {executions} | {executions} | 0"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The `genesis` program: parses the command line, runs the command, turns an error into one line.
 
 use clap::Parser;
+use genesis_train::Error;
 use genesis_train::commands::Cli;
 use std::process::ExitCode;
 
@@ -20,7 +21,9 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("error: {error}");
+            // Asked for, hence no error.
+            let title = if matches!(error, Error::Stopped { .. }) { "" } else { "error: " };
+            eprintln!("{title}{error}");
             ExitCode::from(error.exit_code())
         }
         Err(_) => ExitCode::FAILURE,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Common;
+use crate::bad_volume::{OnBadVolume, write_report};
 use crate::cubes::{self, CubeSettings, Modality};
 use crate::error::{Error, Result};
 
@@ -61,6 +62,10 @@ pub struct CubesArgs {
     /// Intensity from which on a voxel is dense tissue [default: -150 for ct, a tenth of the window for mri]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     pub tissue_level: Option<f64>,
+    /// A volume that cannot be used (damaged, too small, not finite): skip it, or fail. What was skipped is listed in
+    /// FILE.skipped.csv
+    #[arg(long, value_name = "skip|fail", default_value = "skip")]
+    pub on_bad_volume: OnBadVolume,
 }
 
 impl CubesArgs {
@@ -99,12 +104,20 @@ pub fn run(args: &CubesArgs, common: &Common) -> Result<()> {
         // A reader that went away (a closed pipe) is no reason to lose the work.
         let _ = writeln!(std::io::stdout(), "{line}");
     };
-    let summary =
-        cubes::extract_folder(&args.volumes, &args.settings(), common.seed(), &args.out, |path, count| {
+    let (settings, seed) = (args.settings(), common.seed());
+    let summary = cubes::extract_folder(
+        &args.volumes,
+        &settings,
+        seed,
+        args.on_bad_volume,
+        &args.out,
+        |path, count| {
             if !common.json {
                 print(format!("{count:>6}  {}", path.display()));
             }
-        })?;
+        },
+    )?;
+    write_report(&args.out.with_extension("skipped.csv"), &summary.skipped)?;
     if common.json {
         let json = serde_json::to_string(&summary).map_err(|error| Error::Work(error.to_string()))?;
         print(json);

@@ -1,6 +1,7 @@
 //! `genesis inspect`: what a checkpoint or a volume holds, on one screen.
 
 use super::Common;
+use crate::provenance::{PROVENANCE_KEY, Provenance};
 use crate::volume;
 use crate::{Error, Result};
 use clap::Args;
@@ -58,8 +59,18 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
         let slots: Vec<&str> = optimizer.slots.iter().map(String::as_str).collect();
         println!("optimizer state: {} of {} parameters", slots.join(", "), optimizer.parameters);
     }
-    for (key, value) in &description.metadata {
+    for (key, value) in description.metadata.iter().filter(|(key, _)| *key != PROVENANCE_KEY) {
         println!("{key}: {value}");
+    }
+    match Provenance::from_metadata(&description.metadata) {
+        Some(provenance) => provenance.lines().iter().for_each(|line| println!("{line}")),
+        None => {
+            description
+                .metadata
+                .get(PROVENANCE_KEY)
+                .iter()
+                .for_each(|raw| println!("{PROVENANCE_KEY}: {raw}"));
+        }
     }
     for entry in &description.ignored {
         println!("not read: {entry}");

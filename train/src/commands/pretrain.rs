@@ -1,7 +1,8 @@
 //! `genesis pretrain`: restoration training.
 
 use super::Common;
-use crate::training::{Execution, Preset, RunConfig, RunDirectory, Summary, pretrain};
+use crate::bad_volume::OnBadVolume;
+use crate::training::{Execution, OnNan, Preset, RunConfig, RunDirectory, Summary, pretrain};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use genesis_model::Levels;
@@ -71,6 +72,12 @@ pub struct PretrainArgs {
     /// Also write a checkpoint every N steps
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
+    /// A step whose loss or gradient is not finite: stop, or skip it; its batch is written to not-finite/ [default: stop]
+    #[arg(long, value_name = "stop|skip")]
+    on_nan: Option<OnNan>,
+    /// A volume that cannot be used: skip it, which skipped.csv tells, or fail [default: skip]
+    #[arg(long, value_name = "skip|fail", requires = "volumes")]
+    on_bad_volume: Option<OnBadVolume>,
     /// Threads that read and deform cubes [default: 2]
     #[arg(long, value_name = "N")]
     loader_threads: Option<usize>,
@@ -122,8 +129,7 @@ impl From<PresetName> for Preset {
 pub fn run(args: &PretrainArgs, common: &Common) -> Result<()> {
     let config = resolve(args, common)?;
     let trace = args.trace.request();
-    let execution =
-        Execution { hardware: common.hardware()?, resume: args.resume, quiet: common.quiet, trace };
+    let execution = Execution::of_command(common.hardware()?, args.resume, common.quiet, trace);
     let summary = pretrain(&config, &args.out, &execution)?;
     report(&summary, args, common)
 }
@@ -167,6 +173,8 @@ fn resolve(args: &PretrainArgs, common: &Common) -> Result<RunConfig> {
     set(&mut config.network.width, args.width);
     set(&mut config.patience, args.patience);
     set(&mut config.checkpoint_every, args.checkpoint_every);
+    set(&mut config.on_nan, args.on_nan);
+    set(&mut config.data.on_bad_volume, args.on_bad_volume);
     set(&mut config.loader_threads, args.loader_threads);
     if let Some(cube) = args.cube {
         config.data.extraction.cube = cube;

@@ -62,10 +62,16 @@ impl ScaledVolume {
     /// Brings a volume to LPS and its intensities to [0, 1].
     ///
     /// # Errors
-    /// If it is too small for one cube inside the border (the message gives both sizes), or holds
-    /// voxels that are not finite (with their number and the first of them).
+    /// If it is too small for one cube inside the border (the message gives both sizes), is constant, or
+    /// holds voxels that are not finite (with their number and the first of them).
     pub fn new(volume: Volume, settings: &CubeSettings) -> Result<Self> {
         volume.check_finite()?;
+        if volume.voxels.len() > 1 && volume.voxels.iter().all(|voxel| *voxel == volume.voxels[0]) {
+            return Err(Error::Work(format!(
+                "every voxel is {}: there is nothing to restore",
+                volume.voxels[0]
+            )));
+        }
         let (volume, _) = volume.to_canonical();
         let needed = settings.needed_size();
         if (0..3).any(|axis| volume.size[axis] < needed[axis]) {

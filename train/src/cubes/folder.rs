@@ -6,17 +6,9 @@ use genesis_tensor::random::{Purpose, Stream};
 use serde::Serialize;
 
 use super::{CubeSettings, ScaledVolume};
+use crate::bad_volume::{OnBadVolume, Skipped};
 use crate::error::{Error, Result};
 use crate::volume::{self, CubeWriter};
-
-/// A volume that gave no cube.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// The volume file.
-    pub file: PathBuf,
-    /// Why.
-    pub reason: String,
-}
 
 /// What came of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,7 +29,8 @@ pub struct Summary {
 ///
 /// The draws of volume number i depend on `seed` and i alone. `report` is called after every volume
 /// with its path and the number of cubes it gave. A volume that cannot be used (too small, damaged,
-/// voxels that are not finite, no cube within the tissue bounds) is passed over with a warning.
+/// voxels that are not finite, no cube within the tissue bounds) is passed over with a warning, or
+/// ends the work with [`OnBadVolume::Fail`] unless only the tissue bounds speak against it.
 ///
 /// # Errors
 /// If the settings are wrong, the folder holds no volume, no volume gives a cube, or `out` cannot be
@@ -46,6 +39,7 @@ pub fn extract_folder(
     folder: &Path,
     settings: &CubeSettings,
     seed: u64,
+    on_bad: OnBadVolume,
     out: &Path,
     report: impl FnMut(&Path, usize),
 ) -> Result<Summary> {
@@ -53,7 +47,7 @@ pub fn extract_folder(
     if paths.is_empty() {
         return Err(Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
     }
-    extract_volumes(folder, &paths, 0, settings, seed, out, report)
+    extract_volumes(folder, &paths, 0, settings, seed, on_bad, out, report)
 }
 
 /// [`extract_folder`] for some volumes of a folder; the first has number `first` in it.
@@ -66,6 +60,7 @@ pub fn extract_volumes(
     first: usize,
     settings: &CubeSettings,
     seed: u64,
+    on_bad: OnBadVolume,
     out: &Path,
     mut report: impl FnMut(&Path, usize),
 ) -> Result<Summary> {
@@ -75,7 +70,7 @@ pub fn extract_volumes(
     for (index, path) in (first..).zip(paths) {
         let scaled = volume::read_volume(path)
             .and_then(|volume| ScaledVolume::new(volume, settings).map_err(|error| Error::file(path, error)));
-        let (cubes, reason) = match scaled {
+        let (cubes, passed_over) = match scaled {
             Ok(scaled) => {
                 if let Some(flat) = scaled.flat() {
                     tracing::warn!(
@@ -95,16 +90,15 @@ pub fn extract_volumes(
                     drawn.scores[0],
                     drawn.scores[1]
                 );
-                (drawn.cubes, reason)
+                // Of a good volume that the bounds do not suit, too, is told.
+                let barren =
+                    (drawn.cubes == 0).then(|| OnBadVolume::Skip.pass_over(path, Error::Work(reason)));
+                (drawn.cubes, barren.transpose()?)
             }
-            Err(error) => (0, error.to_string()),
+            Err(error) => (0, Some(on_bad.pass_over(path, error)?)),
         };
-        if cubes == 0 {
-            tracing::warn!("passed over {reason}");
-            summary.skipped.push(Skipped { file: path.clone(), reason });
-        } else {
-            summary.volumes += 1;
-        }
+        summary.volumes += usize::from(cubes > 0);
+        summary.skipped.extend(passed_over);
         report(path, cubes);
     }
     if writer.count() == 0 {

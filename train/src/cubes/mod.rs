@@ -19,5 +19,5 @@ mod tests;
 mod tissue;
 
 pub use draw::{Drawn, ScaledVolume};
-pub use folder::{Skipped, Summary, extract_folder, extract_volumes};
+pub use folder::{Summary, extract_folder, extract_volumes};
 pub use settings::{CubeSettings, Modality};

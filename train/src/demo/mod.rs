@@ -4,6 +4,7 @@
 mod page;
 pub mod transfer;
 
+use crate::bad_volume::OnBadVolume;
 use crate::cubes::{CubeSettings, Modality, extract_volumes};
 use crate::deform::{Deformer, Recipe, VALIDATION_EPOCH};
 use crate::inference::restore_cubes;
@@ -125,12 +126,7 @@ impl Demo {
         let (train, valid, test) = self.cubes(&folder, &volumes)?;
         let config = self.config(train, valid);
         let run = self.out.join("run");
-        let execution = Execution {
-            hardware: self.hardware.clone(),
-            resume: false,
-            quiet: self.quiet,
-            trace: self.trace.clone(),
-        };
+        let execution = Execution::of_library(self.hardware.clone(), false, self.quiet, self.trace.clone());
         let summary = pretrain(&config, &run, &execution)?;
         tracing::info!("restoring {} cubes of a scan the network has not seen", TEST_CUBES);
         let weights = run.join("checkpoints/best.safetensors");
@@ -197,7 +193,16 @@ impl Demo {
             let out = self.out.join(name);
             let settings = CubeSettings { per_volume, ..settings.clone() };
             let first = range.start;
-            extract_volumes(folder, &volumes[range], first, &settings, self.seed, &out, |_, _| ())?;
+            extract_volumes(
+                folder,
+                &volumes[range],
+                first,
+                &settings,
+                self.seed,
+                OnBadVolume::Skip,
+                &out,
+                |_, _| (),
+            )?;
             Ok(out)
         };
         Ok((

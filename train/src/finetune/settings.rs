@@ -1,9 +1,10 @@
 //! The settings that every target task has, whatever else its configuration holds.
 
 use crate::augment::AugmentationRecipe;
+use crate::bad_volume::OnBadVolume;
 use crate::preprocess::Preprocessing;
 use crate::training::config_file::{laid_over, one_line, read_table};
-use crate::training::{OptimizerConfig, ScheduleConfig, StepSettings};
+use crate::training::{OnNan, OptimizerConfig, ScheduleConfig, StepSettings};
 use crate::{Error, Precision, Result};
 use genesis_model::{Initialiser, Levels, Nonlinearity, Statistics};
 use serde::de::DeserializeOwned;
@@ -62,6 +63,8 @@ pub struct TargetSettings {
     pub activation: Nonlinearity,
     /// Steps between checkpoints besides those of validations; 0: none.
     pub checkpoint_every: u64,
+    /// What is done about a step whose loss or gradient is not finite.
+    pub on_nan: OnNan,
     /// Number format of activations and gradients.
     pub precision: Precision,
     /// What the forward pass keeps for the backward pass, as in pre-training.
@@ -80,6 +83,8 @@ pub struct TargetSettings {
     pub held_out: f64,
     /// Share of the training samples that is used.
     pub label_fraction: f64,
+    /// What is done about a volume that cannot be used.
+    pub on_bad_volume: OnBadVolume,
     /// The most memory for samples, in MiB; others are read again when needed.
     pub cache_mib: usize,
     /// Epochs between validations.
@@ -111,9 +116,9 @@ macro_rules! target_config {
     ($config:ty) => {
         $crate::finetune::settings::target_config! {
             $config; seed, epochs, steps, batch_size, patience, initialiser, weights, freeze, encoder_lr_factor,
-            width, activation, checkpoint_every, precision, recompute, checkpoint_levels, threads,
+            width, activation, checkpoint_every, on_nan, precision, recompute, checkpoint_levels, threads,
             loader_threads, optimizer, schedule, preprocessing, augmentation;
-            data: splits, splits_key, held_out, label_fraction, cache_mib;
+            data: splits, splits_key, held_out, label_fraction, on_bad_volume, cache_mib;
             validation: every_epochs, statistics
         }
     };
@@ -164,6 +169,7 @@ impl TargetSettings {
             epochs: 0,
             steps: 0,
             checkpoint_every: 0,
+            on_nan: OnNan::Stop,
             recompute: 1,
             checkpoint_levels: Levels::WIDEST,
             threads: 0,
@@ -171,6 +177,7 @@ impl TargetSettings {
             weights: None,
             splits: None,
             splits_key: None,
+            on_bad_volume: OnBadVolume::Fail,
             cache_mib: 0,
             ..self
         }

@@ -108,17 +108,14 @@ impl<I: Stored> Store<I> {
         }
     }
 
-    /// Reads every sample once, several at a time, and returns what `look` sees of each.
-    ///
-    /// # Errors
-    /// The first bad sample in order, whichever thread found one first.
+    /// Reads every sample once, several at a time, and returns what `look` sees of each, or why it cannot be read.
     pub fn look_at_all<T: Send>(
         &self,
         title: &str,
         threads: usize,
         quiet: bool,
         look: impl Fn(&I) -> T + Sync,
-    ) -> Result<Vec<T>> {
+    ) -> Vec<Result<T>> {
         let progress = Progress::new(title, self.count() as u64, quiet);
         in_parallel(self.count(), threads, &progress, |pool, index| {
             self.get(pool, index).map(|item| look(&item))
@@ -131,16 +128,13 @@ impl<I: Stored> Store<I> {
     }
 }
 
-/// Does `count` things, several at a time, each with a pool of one thread.
-///
-/// # Errors
-/// The first in order that went wrong, whichever thread found one first.
+/// Does `count` things, several at a time, each with a pool of one thread, and returns what came of each in order.
 pub fn in_parallel<T: Send>(
     count: usize,
     threads: usize,
     progress: &Progress,
     work: impl Fn(&ThreadPool, usize) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
+) -> Vec<Result<T>> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<T>>>> = Mutex::new((0..count).map(|_| None).collect());
     std::thread::scope(|scope| {

@@ -6,14 +6,16 @@
 use super::network::{TargetNetwork, starting_network};
 use super::settings::TargetSettings;
 use super::target_trainer::{TargetBatch, TargetLoss, TargetTrainer};
+use crate::provenance::Provenance;
 use crate::report::metrics::Number;
 use crate::report::picture::Picture;
+use crate::stop::Signal;
 use crate::task::TaskDescription;
 use crate::trace::Trace;
 use crate::training::checkpoint::{resume_run, save_run};
 use crate::training::journal::Journal;
 use crate::training::prefetch::Prefetch;
-use crate::training::{Execution, RunDirectory, thread_count};
+use crate::training::{Execution, NanGuard, RunDirectory, StepReport, thread_count};
 use crate::{Error, Result};
 use genesis_model::Network;
 use genesis_model::checkpoint::StateDict;
@@ -21,7 +23,7 @@ use genesis_tensor::memory;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What the loop leaves to a task.
@@ -39,6 +41,12 @@ pub trait TargetTask {
 
     /// The share of the training samples (of a segmentation: voxels) of each class, the background's first.
     fn class_shares(&self) -> Vec<f64>;
+
+    /// The samples of a step (counted from 0) in words, to name a batch that failed.
+    fn samples(&self, step: u64) -> Vec<String>;
+
+    /// The files the samples come from, for the provenance.
+    fn files(&self) -> Vec<PathBuf>;
 
     /// Batches for a range of steps, each a pure function of its step.
     ///
@@ -91,6 +99,9 @@ struct Progress {
     best_loss: Option<f64>,
     best_epoch: u64,
     epochs_without_improvement: u64,
+    /// True if the validation that is due at this step was not done yet.
+    #[serde(default)]
+    validation_due: bool,
 }
 
 /// What every run ends with, in `summary.json` beside what the task adds.
@@ -187,7 +198,8 @@ impl<'a> TargetRun<'a> {
         description: &Description<'_, impl Serialize, impl Serialize>,
     ) -> Result<Finished<T::Report>> {
         let Self { settings, directory, execution, .. } = self;
-        let going_on = execution.resume && directory.last().exists();
+        let newest = if execution.resume { directory.newest_checkpoint()? } else { None };
+        let going_on = newest.is_some();
         let network: T::Network =
             starting_network(settings, channels, outputs, &task.class_shares(), going_on)?;
         let cx = execution.context(settings.threads);
@@ -195,12 +207,14 @@ impl<'a> TargetRun<'a> {
         let core = &mut trainer.trainer;
         core.trace = Trace::start(&execution.trace, &core.cx, core.network.parameters().places())?;
         let mut progress = Progress::default();
-        if going_on {
-            let path = directory.last();
+        let mut provenance = Provenance::new(execution, &core.cx, settings.seed);
+        provenance.fingerprint(directory, &task.files())?;
+        if let Some((path, checkpoint)) = newest {
+            provenance.follow(&checkpoint.state.metadata);
             let parameters = core.network.parameters();
             let Description { identity, defaults, .. } = description;
             let (state, saved): (StateDict, Progress) =
-                resume_run(&path, parameters, &mut core.updater, defaults, identity)?;
+                resume_run(&path, checkpoint, parameters, &mut core.updater, defaults, identity)?;
             core.network.load(&state).map_err(|error| Error::file(path, error))?;
             core.updater.step = saved.step;
             progress = saved;
@@ -221,9 +235,13 @@ impl<'a> TargetRun<'a> {
             core.cx.pool.threads(),
             core.cx.isa
         );
-        let journal = Journal::open(directory, progress.step, description.loss_name, execution.quiet)?;
+        core.stop = execution.stop()?;
+        let validated = !progress.validation_due;
+        let journal =
+            Journal::open(directory, progress.step, validated, description.loss_name, execution.quiet)?;
         let (run, identity) = (self, description.identity);
-        Session { run, task, trainer, about, identity, progress, journal }.train()
+        let guard = NanGuard::new(settings.on_nan);
+        Session { run, task, trainer, about, identity, progress, journal, guard, provenance }.train()
     }
 }
 
@@ -235,6 +253,8 @@ struct Session<'a, T: TargetTask, I> {
     identity: &'a I,
     progress: Progress,
     journal: Journal,
+    guard: NanGuard,
+    provenance: Provenance,
 }
 
 impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
@@ -249,6 +269,14 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
         let mut reason = if end < limit { "steps" } else { "epochs" };
         let mut last = None;
         self.journal.start(self.progress.step, end);
+        if self.progress.validation_due {
+            let (validation, stop) = self.after_epoch()?;
+            last = Some(validation);
+            if stop {
+                reason = "patience";
+                loader = self.task.batches(0..0)?;
+            }
+        }
         loop {
             let waiting = Instant::now();
             let Some(batch) = loader.next_batch()? else { break };
@@ -256,7 +284,7 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
             waiting_seconds += waiting.elapsed().as_secs_f64();
             let size = batch.input.shape()[0] as f64;
             let start = Instant::now();
-            let report = self.trainer.train(batch)?;
+            let report = self.step(batch)?;
             let seconds = start.elapsed().as_secs_f64();
             train_seconds += seconds;
             samples += size;
@@ -265,26 +293,25 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
             self.progress.epoch = step / spe;
             let epoch = (step - 1) / spe + 1;
             self.journal.train(step, epoch, &report, run.started.elapsed().as_secs_f64(), size / seconds)?;
-            let due = step.is_multiple_of(spe) && epoch.is_multiple_of(settings.every_epochs);
-            if due || step == end {
-                let validating = Instant::now();
-                let validation = self.validate(epoch)?;
-                self.trainer.trainer.trace.span("validation", validating);
-                let passed = if due { settings.every_epochs } else { 0 };
-                let stop = self.judge(epoch, passed, &validation)?;
+            self.progress.validation_due = self.ends_epochs() || step == end;
+            let due = settings.checkpoint_every > 0 && step.is_multiple_of(settings.checkpoint_every);
+            let signal = self.trainer.trainer.stop.requested();
+            if due || signal.is_some() {
+                self.save_last()?;
+            }
+            if let Some(signal) = signal {
+                return Err(self.stopped(signal));
+            }
+            if self.progress.validation_due {
+                let (validation, stop) = self.after_epoch()?;
                 last = Some(validation);
-                self.save(&run.directory.last())?;
-                self.trainer.trainer.trace.step_done()?;
                 if stop {
                     reason = "patience";
                     break;
                 }
-                continue;
+            } else {
+                self.trainer.trainer.trace.step_done()?;
             }
-            if settings.checkpoint_every > 0 && step.is_multiple_of(settings.checkpoint_every) {
-                self.save(&run.directory.last())?;
-            }
-            self.trainer.trainer.trace.step_done()?;
         }
         self.journal.finish();
         let last = match last {
@@ -310,10 +337,66 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
         Ok(Finished { outcome, best_score, best_loss, last })
     }
 
+    /// True at the end of as many epochs as lie between validations.
+    fn ends_epochs(&self) -> bool {
+        let (step, spe) = (self.progress.step, self.task.steps_per_epoch());
+        step.is_multiple_of(spe) && (step / spe).is_multiple_of(self.run.settings.every_epochs)
+    }
+
+    /// One step. One that comes to nothing is told of, and counted if the run goes on.
+    fn step(&mut self, batch: TargetBatch) -> Result<StepReport> {
+        let kept = batch.keep();
+        match self.trainer.train(batch) {
+            Err(Error::NotFinite(failure)) => {
+                let samples = self.task.samples(kept.step);
+                self.guard.failed(&self.run.directory, &failure, &kept, &samples)?;
+                Ok(StepReport { loss: f32::NAN, learning_rate: self.trainer.trainer.updater.skip() })
+            }
+            done => {
+                self.guard.went_well();
+                done
+            }
+        }
+    }
+
+    /// Validates the state and saves it; also says whether patience is at its end. Asked to stop meanwhile, it saves
+    /// the state with its validation still due.
+    fn after_epoch(&mut self) -> Result<(Validation<T::Report>, bool)> {
+        let epoch = (self.progress.step - 1) / self.task.steps_per_epoch() + 1;
+        let validating = Instant::now();
+        let running = self.trainer.trainer.network.running();
+        let validation = match self.validate(epoch) {
+            Err(Error::Stopped { signal, .. }) => {
+                self.trainer.trainer.network.set_running(running);
+                self.save_last()?;
+                return Err(self.stopped(signal));
+            }
+            other => other?,
+        };
+        self.trainer.trainer.trace.span("validation", validating);
+        self.progress.validation_due = false;
+        let passed = if self.ends_epochs() { self.run.settings.every_epochs } else { 0 };
+        let stop = self.judge(epoch, passed, &validation)?;
+        self.save_last()?;
+        self.trainer.trainer.trace.step_done()?;
+        Ok((validation, stop))
+    }
+
+    fn stopped(&mut self, signal: Signal) -> Error {
+        self.journal.finish();
+        Error::stopped_after(signal, self.progress.step)
+    }
+
+    fn save_last(&self) -> Result<()> {
+        self.run.directory.keep_previous()?;
+        self.save(&self.run.directory.last())
+    }
+
     fn save(&self, path: &Path) -> Result<()> {
         let core = &self.trainer.trainer;
         let mut state = core.network.state(self.run.settings.statistics)?;
         self.about.to_metadata(&mut state.metadata)?;
+        self.provenance.to_metadata(&mut state.metadata)?;
         save_run(path, state, core.network.parameters(), &core.updater, self.identity, &self.progress)
     }
 

@@ -2,7 +2,7 @@
 
 use super::settings::TargetSettings;
 use crate::Result;
-use crate::training::{StepReport, Trainer, Updater, schedule};
+use crate::training::{KeptBatch, StepReport, Trainer, Updater, schedule};
 use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::loss::Loss;
@@ -27,6 +27,16 @@ pub struct TargetLoss {
     pub loss: Loss,
     /// A weight for each class `[K]`, for the losses of several logits that take some.
     pub weights: Option<Tensor>,
+}
+
+impl TargetBatch {
+    /// The batch again, its tensors shared.
+    pub fn keep(&self) -> KeptBatch {
+        KeptBatch {
+            step: self.step,
+            tensors: vec![("input", self.input.clone()), ("labels", self.labels.clone())],
+        }
+    }
 }
 
 impl From<Loss> for TargetLoss {
@@ -88,10 +98,10 @@ impl<N: Network> TargetTrainer<N> {
     /// One step: forward, loss, backward, update.
     ///
     /// # Errors
-    /// A loss that is not finite; memory.
+    /// As [`Trainer::step`].
     pub fn train(&mut self, batch: TargetBatch) -> Result<StepReport> {
-        let TargetBatch { step, input, labels } = batch;
+        let TargetBatch { input, labels, .. } = batch;
         let Self { trainer, loss } = self;
-        trainer.step(step, input, |cx, tape, logits| loss.apply(cx, tape, &logits, labels))
+        trainer.step(input, |cx, tape, logits| loss.apply(cx, tape, &logits, labels))
     }
 }

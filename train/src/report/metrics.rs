@@ -111,12 +111,13 @@ impl MetricsWriter {
     }
 
     /// Goes on with the file of an interrupted run that continues from its checkpoint at `step`:
-    /// lines after that step, and a torn last line, are cut off. A missing file is started.
+    /// lines after that step, and a torn last line, are cut off; `validated` says whether a validation
+    /// at that step itself counts as done. A missing file is started.
     ///
     /// # Errors
     /// [`Error::File`] if a line other than the last cannot be read, [`Error::Io`] from the system.
-    pub fn resume(path: &Path, step: u64) -> Result<Self> {
-        truncate_to_step(path, step)?;
+    pub fn resume(path: &Path, step: u64, validated: bool) -> Result<Self> {
+        truncate_to_step(path, step, validated)?;
         Self::open(path)
     }
 
@@ -147,12 +148,12 @@ pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
     Ok(parse(path, &bytes)?.into_iter().map(|(record, _)| record).collect())
 }
 
-/// Drops the records after `step` and a torn last line; the others keep their bytes. The file is
+/// Drops the records after `step`, without `validated` also a validation at it, and a torn last line; the others keep their bytes. The file is
 /// rewritten in one step. A missing file is no error: there is nothing to drop.
 ///
 /// # Errors
 /// As [`read_metrics`].
-pub fn truncate_to_step(path: &Path, step: u64) -> Result<()> {
+pub fn truncate_to_step(path: &Path, step: u64, validated: bool) -> Result<()> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
@@ -160,7 +161,8 @@ pub fn truncate_to_step(path: &Path, step: u64) -> Result<()> {
     };
     let mut kept = Vec::with_capacity(bytes.len());
     for (record, line) in parse(path, &bytes)? {
-        if record.step <= step {
+        let undone = !validated && record.step == step && record.split == Split::Valid;
+        if record.step <= step && !undone {
             kept.extend_from_slice(line);
             kept.push(b'\n');
         }
@@ -251,7 +253,7 @@ mod tests {
         std::fs::write(&path, &torn).unwrap();
         assert_eq!(read_metrics(&path).unwrap(), records);
 
-        let mut writer = MetricsWriter::resume(&path, 4).unwrap();
+        let mut writer = MetricsWriter::resume(&path, 4, true).unwrap();
         writer.write(&record(5, Split::Valid, 9.0)).unwrap();
         let back = read_metrics(&path).unwrap();
         assert_eq!(back[..4], records[..4]);
@@ -266,7 +268,7 @@ mod tests {
         write(&path, &[record(1, Split::Train, 1.0), record(2, Split::Train, 2.0)]);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        truncate_to_step(&path, 2).unwrap();
+        truncate_to_step(&path, 2, true).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     }
 
@@ -279,7 +281,7 @@ mod tests {
         std::fs::write(&path, format!("{whole}{{\"step\":oops}}\n{whole}")).unwrap();
         let message = read_metrics(&path).unwrap_err().to_string();
         assert!(message.contains("metrics.jsonl: line 2"), "{message}");
-        assert!(MetricsWriter::resume(&path, 1).is_err());
+        assert!(MetricsWriter::resume(&path, 1, true).is_err());
         let word = whole.replace("1.0,\"lr\"", "\"much\",\"lr\"");
         std::fs::write(&path, format!("{word}{whole}")).unwrap();
         assert!(read_metrics(&path).is_err(), "{word}");
@@ -290,7 +292,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("metrics.jsonl");
         assert!(read_metrics(&path).is_err());
-        MetricsWriter::resume(&path, 3).unwrap();
+        MetricsWriter::resume(&path, 3, true).unwrap();
         assert!(read_metrics(&path).unwrap().is_empty());
     }
 }

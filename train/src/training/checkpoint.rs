@@ -1,16 +1,18 @@
 //! What `last.safetensors` and `best.safetensors` hold, and how a run goes on from one.
 //!
 //! Tensors stand under the original's names; the optimiser's state under
-//! `optimizer.<state>.<parameter>`; configuration and progress in the metadata. Nothing in it depends
-//! on the number of threads, on the clock or on where files lie, so equal runs write equal bytes.
+//! `optimizer.<state>.<parameter>`; configuration and progress in the metadata. Nothing in these depends
+//! on the number of threads, on the clock or on where files lie, so equal runs write equal ones. What does
+//! is the provenance ([`crate::provenance`]) beside them.
 
 use super::config::RunConfig;
 use super::trainer::Trainer;
 use super::updater::Updater;
+use crate::provenance::Provenance;
 use crate::{Error, Result};
 use genesis_autograd::Parameters;
 use genesis_model::checkpoint::{
-    NamedTensor, OptimizerState, ParameterState, StateDict, read_checkpoint, write_safetensors,
+    Checkpoint, NamedTensor, OptimizerState, ParameterState, StateDict, read_checkpoint, write_safetensors,
 };
 use genesis_model::{Statistics, UNet3d, wanted_statistics};
 use serde::de::DeserializeOwned;
@@ -35,14 +37,24 @@ pub struct Progress {
     pub best_epoch: u64,
     /// Epochs since then.
     pub epochs_without_improvement: u64,
+    /// True if the validation that is due at this step was not done yet.
+    #[serde(default)]
+    pub validation_due: bool,
 }
 
 /// Writes a checkpoint, atomically.
 ///
 /// # Errors
 /// A disk that is full or cannot be written; the file that was there before stays as it was.
-pub fn save(path: &Path, trainer: &Trainer, config: &RunConfig, progress: &Progress) -> Result<()> {
-    let state = trainer.network.state(config.validation.statistics)?;
+pub fn save(
+    path: &Path,
+    trainer: &Trainer,
+    config: &RunConfig,
+    progress: &Progress,
+    provenance: &Provenance,
+) -> Result<()> {
+    let mut state = trainer.network.state(config.validation.statistics)?;
+    provenance.to_metadata(&mut state.metadata)?;
     let parameters = trainer.network.parameters();
     save_run(path, state, parameters, &trainer.updater, &config.identity(), progress)
 }
@@ -51,12 +63,17 @@ pub fn save(path: &Path, trainer: &Trainer, config: &RunConfig, progress: &Progr
 ///
 /// # Errors
 /// A damaged file, or one of another configuration (the first difference is named).
-pub fn resume(path: &Path, trainer: &mut Trainer, config: &RunConfig) -> Result<Progress> {
+pub fn resume(
+    path: &Path,
+    checkpoint: Checkpoint,
+    trainer: &mut Trainer,
+    config: &RunConfig,
+) -> Result<Progress> {
     let Trainer { network, updater, .. } = trainer;
     let defaults = RunConfig::preset(config.preset).identity();
     let identity = config.identity();
     let (state, progress): (StateDict, Progress) =
-        resume_run(path, network.parameters(), updater, &defaults, &identity)?;
+        resume_run(path, checkpoint, network.parameters(), updater, &defaults, &identity)?;
     network.load(&state).map_err(|error| Error::file(path, error))?;
     updater.step = progress.step;
     Ok(progress)
@@ -95,7 +112,7 @@ pub fn save_run(
     Ok(write_safetensors(path, &state)?)
 }
 
-/// Reads a checkpoint to go on from: the optimiser's state goes into `updater`, the network's tensors
+/// Takes a checkpoint to go on from apart: the optimiser's state goes into `updater`, the network's tensors
 /// and the run's progress are returned. `defaults` is the identity of a configuration that says
 /// nothing: a checkpoint older than a setting was written under the setting's default.
 ///
@@ -103,12 +120,12 @@ pub fn save_run(
 /// As [`resume`].
 pub fn resume_run<P: DeserializeOwned>(
     path: &Path,
+    checkpoint: Checkpoint,
     parameters: &Parameters,
     updater: &mut Updater,
     defaults: &impl Serialize,
     identity: &impl Serialize,
 ) -> Result<(StateDict, P)> {
-    let checkpoint = read_checkpoint(path)?;
     let metadata = |key: &str| {
         let text = checkpoint.state.metadata.get(key);
         text.ok_or_else(|| {

@@ -1,6 +1,8 @@
 //! Everything that decides a run, as written to `config.toml`.
 
 use super::config_file::{laid_over, one_line, read_table};
+use super::on_nan::OnNan;
+use crate::bad_volume::OnBadVolume;
 use crate::cubes::{CubeSettings, Modality};
 use crate::deform::Recipe;
 use crate::{Error, Precision, Result};
@@ -36,6 +38,8 @@ pub struct Data {
     pub held_out: f64,
     /// How cubes are cut from `volumes`.
     pub extraction: CubeSettings,
+    /// What is done about a volume that cannot be used.
+    pub on_bad_volume: OnBadVolume,
 }
 
 /// How the batches of an epoch are drawn.
@@ -118,6 +122,8 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Stop when the network's output has become constant.
     pub stop_on_collapse: bool,
+    /// What is done about a step whose loss or gradient is not finite.
+    pub on_nan: OnNan,
     /// Number format of activations and gradients.
     pub precision: Precision,
     /// What the forward pass keeps for the backward pass, which changes memory and time but no bit of
@@ -160,6 +166,7 @@ impl RunConfig {
             weights: None,
             checkpoint_every: 0,
             stop_on_collapse: !original,
+            on_nan: OnNan::Stop,
             precision: Precision::F32,
             recompute: 1,
             checkpoint_levels: Levels::WIDEST,
@@ -171,6 +178,7 @@ impl RunConfig {
                 volumes: None,
                 held_out: 0.2,
                 extraction: CubeSettings::new(Modality::Ct),
+                on_bad_volume: OnBadVolume::Skip,
             },
             network: UNetConfig::default(),
             optimizer: OptimizerConfig {
@@ -220,18 +228,25 @@ impl RunConfig {
     }
 
     /// What must agree between a checkpoint and the run that goes on from it: all but the number of
-    /// threads, what is recomputed, the length of the run and the places of files.
+    /// threads, what is recomputed, the length of the run, what is done about bad data and the places of files.
     pub fn identity(&self) -> Self {
         Self {
             epochs: 0,
             steps: 0,
             checkpoint_every: 0,
+            on_nan: OnNan::Stop,
             recompute: 1,
             checkpoint_levels: Levels::WIDEST,
             threads: 0,
             loader_threads: 0,
             weights: None,
-            data: Data { cubes: Vec::new(), valid: Vec::new(), volumes: None, ..self.data.clone() },
+            data: Data {
+                cubes: Vec::new(),
+                valid: Vec::new(),
+                volumes: None,
+                on_bad_volume: OnBadVolume::Skip,
+                ..self.data.clone()
+            },
             ..self.clone()
         }
     }

@@ -3,6 +3,7 @@
 use super::config::RunConfig;
 use super::run_directory::RunDirectory;
 use super::source::{CubeFiles, CubeSource};
+use crate::bad_volume::write_report;
 use crate::cubes::extract_volumes;
 use crate::volume::list_volumes;
 use crate::{Error, Result};
@@ -45,6 +46,20 @@ pub fn open(config: &RunConfig, run: &RunDirectory) -> Result<Cubes> {
     })
 }
 
+/// The files a run's cubes come from.
+///
+/// # Errors
+/// A directory of volumes that cannot be read.
+pub fn files(config: &RunConfig) -> Result<Vec<PathBuf>> {
+    let data = &config.data;
+    let mut files = match &data.volumes {
+        Some(directory) => list_volumes(directory)?,
+        None => data.cubes.clone(),
+    };
+    files.extend_from_slice(&data.valid);
+    Ok(files)
+}
+
 /// The share of `count` that is held out: at least one if there are two.
 fn held_out(count: usize, share: f64) -> usize {
     if share <= 0.0 || count < 2 {
@@ -66,18 +81,31 @@ fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<Path
     let held_out = if separate { held_out(volumes.len(), config.data.held_out) } else { 0 };
     let split = volumes.len() - held_out;
     let settings = &config.data.extraction;
+    let on_bad = config.data.on_bad_volume;
     let told = |path: &Path, cubes: usize| tracing::info!("{cubes} cubes from {}", path.display());
+    let mut skipped = Vec::new();
     let folder = run.path("cubes");
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     if !run.is_resumed() || !train.exists() {
-        extract_volumes(&directory, &volumes[..split], 0, settings, config.seed, &train, told)?;
+        let done =
+            extract_volumes(&directory, &volumes[..split], 0, settings, config.seed, on_bad, &train, told)?;
+        skipped.extend(done.skipped);
     }
     if held_out == 0 {
+        if !skipped.is_empty() {
+            write_report(&run.path("skipped.csv"), &skipped)?;
+        }
         return Ok((vec![train], config.data.valid.clone()));
     }
     tracing::info!("the last {held_out} of {} volumes are held out for validation", volumes.len());
     if !run.is_resumed() || !valid.exists() {
-        extract_volumes(&directory, &volumes[split..], split, settings, config.seed, &valid, told)?;
+        let held = &volumes[split..];
+        let done = extract_volumes(&directory, held, split, settings, config.seed, on_bad, &valid, told)?;
+        skipped.extend(done.skipped);
+    }
+    // A run that goes on cut them before, and reported then.
+    if !skipped.is_empty() {
+        write_report(&run.path("skipped.csv"), &skipped)?;
     }
     Ok((vec![train], vec![valid]))
 }

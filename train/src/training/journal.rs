@@ -31,13 +31,19 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal of a run whose checkpoint stands at `step` (0 for a new run): what was told
-    /// of later steps is dropped. `loss_name` labels the curves.
+    /// of later steps is dropped, and of a validation at it unless it is `validated`. `loss_name` labels the curves.
     ///
     /// # Errors
     /// Files that cannot be read or written.
-    pub fn open(run: &RunDirectory, step: u64, loss_name: &str, quiet: bool) -> Result<Self> {
+    pub fn open(
+        run: &RunDirectory,
+        step: u64,
+        validated: bool,
+        loss_name: &str,
+        quiet: bool,
+    ) -> Result<Self> {
         let path = run.path("metrics.jsonl");
-        let metrics = MetricsWriter::resume(&path, step)?;
+        let metrics = MetricsWriter::resume(&path, step, validated)?;
         let mut curves = LossCurves { loss_name: loss_name.into(), ..LossCurves::default() };
         let mut earlier_seconds = 0.0;
         for record in read_metrics(&path)? {

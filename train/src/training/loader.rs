@@ -3,6 +3,7 @@
 //! Step `s` is a pure function of the plan; [`Prefetch`] has it made by any thread and hands batches
 //! out in order, each in tensors from the memory pool.
 
+use super::on_nan::KeptBatch;
 use super::plan::Plan;
 use super::prefetch::{Maker, Prefetch};
 use super::source::CubeSource;
@@ -25,6 +26,15 @@ pub struct Batch {
     pub mask: Option<Tensor>,
     /// Sum over the batch's voxels that count of (input - target)², and their number.
     pub identity: (f64, f64),
+}
+
+impl Batch {
+    /// The batch again, its tensors shared.
+    pub fn keep(&self) -> KeptBatch {
+        let mut tensors = vec![("input", self.input.clone()), ("target", self.target.clone())];
+        tensors.extend(self.mask.clone().map(|mask| ("mask", mask)));
+        KeptBatch { step: self.step, tensors }
+    }
 }
 
 /// What to load.

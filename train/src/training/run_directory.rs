@@ -2,8 +2,11 @@
 
 use super::config::RunConfig;
 use crate::{Error, Result};
+use genesis_model::checkpoint::{Checkpoint, read_checkpoint};
 use serde::Serialize;
-use std::fs::{self, File};
+use std::cell::Cell;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A run directory, locked against a second process while this value lives.
@@ -11,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub struct RunDirectory {
     root: PathBuf,
     resumed: bool,
+    /// True after the last checkpoint was found damaged: it must not take the place of the one before it.
+    last_is_damaged: Cell<bool>,
     /// Held open for its lock; the system releases it however the process ends.
     _lock: File,
 }
@@ -71,13 +76,11 @@ impl RunDirectory {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }
-        let path = root.join("run.lock");
-        let lock = File::create(&path).map_err(Error::io("create", &path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_path_buf(), resumed: resume, _lock: lock }),
-            Err(fs::TryLockError::WouldBlock) => Err(Error::file(root, "another process is training here")),
-            Err(fs::TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
+        let lock = lock(root)?;
+        for folder in ["", "checkpoints", "samples"] {
+            remove_unfinished(&root.join(folder));
         }
+        Ok(Self { root: root.to_path_buf(), resumed: resume, last_is_damaged: Cell::new(false), _lock: lock })
     }
 
     /// True if the directory holds an earlier part of this run.
@@ -93,6 +96,60 @@ impl RunDirectory {
     /// The newest state.
     pub fn last(&self) -> PathBuf {
         self.path("checkpoints/last.safetensors")
+    }
+
+    /// The state before the newest, for the case that the newest is damaged.
+    pub fn previous(&self) -> PathBuf {
+        self.path("checkpoints/previous.safetensors")
+    }
+
+    /// Lets the last checkpoint be the one before it as well; a new one is about to take its name. At every moment
+    /// there is a last one.
+    ///
+    /// # Errors
+    /// A directory that cannot be written.
+    pub fn keep_previous(&self) -> Result<()> {
+        let (last, previous) = (self.last(), self.previous());
+        if !last.exists() || self.last_is_damaged.replace(false) {
+            return Ok(());
+        }
+        let link = self.path("checkpoints/.previous.safetensors.tmp");
+        let _ = fs::remove_file(&link);
+        // Some file systems know no hard links.
+        match fs::hard_link(&last, &link) {
+            Ok(()) => fs::rename(&link, &previous).map_err(Error::io("replace", &previous)),
+            Err(_) => fs::rename(&last, &previous).map_err(Error::io("replace", &previous)),
+        }
+    }
+
+    /// The newest checkpoint that is whole: the last, or the one before it, of which a warning tells. `None` before
+    /// the first was written.
+    ///
+    /// # Errors
+    /// None of those that are there is whole.
+    pub fn newest_checkpoint(&self) -> Result<Option<(PathBuf, Checkpoint)>> {
+        let mut damage: Option<Error> = None;
+        for path in [self.last(), self.previous()].into_iter().filter(|path| path.exists()) {
+            match read_checkpoint(&path) {
+                Ok(checkpoint) => {
+                    if let Some(damage) = damage {
+                        self.last_is_damaged.set(true);
+                        tracing::warn!(
+                            "{damage}; going on from the checkpoint before it, {}",
+                            path.display()
+                        );
+                    }
+                    return Ok(Some((path, checkpoint)));
+                }
+                Err(error) => {
+                    damage = Some(match damage {
+                        None => error.into(),
+                        Some(first) => Error::Work(format!("{first}; and {error}")),
+                    });
+                }
+            }
+        }
+        damage.map_or(Ok(None), Err)
     }
 
     /// The state with the lowest validation loss.
@@ -124,6 +181,44 @@ impl RunDirectory {
     pub fn write_summary(&self, summary: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(summary).map_err(|error| Error::Work(error.to_string()))?;
         crate::report::file::write_atomically(&self.path("summary.json"), format!("{text}\n").as_bytes())
+    }
+}
+
+/// Takes the lock of a run directory, in which the owner's process number stands.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("run.lock");
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => {
+            // Only for people: whether the directory is in use is decided by the lock alone.
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            Ok(file)
+        }
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            let _ = file.read_to_string(&mut owner);
+            let owner = owner.trim().parse::<u32>().map_or(String::new(), |owner| format!(" ({owner})"));
+            Err(Error::file(root, format!("another process{owner} is training here")))
+        }
+        Err(fs::TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
+    }
+}
+
+/// Removes what a killed process was writing. Best effort: it takes room and does no other harm.
+fn remove_unfinished(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') && (name.ends_with(".tmp") || name.ends_with(".partial")) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

@@ -5,10 +5,13 @@ use super::config::RunConfig;
 use super::data::{self, Cubes};
 use super::journal::Journal;
 use super::loader::{Batch, Loader, Order};
+use super::on_nan::NanGuard;
 use super::plan::Plan;
 use super::run_directory::{RunDirectory, Summary};
-use super::trainer::{Trainer, ValidationReport};
+use super::trainer::{StepReport, Trainer, ValidationReport};
+use crate::provenance::Provenance;
 use crate::report::metrics::Number;
+use crate::stop::{Signal, Stop};
 use crate::trace::{Trace, TraceRequest};
 use crate::{Error, Result};
 use genesis_kernels::{Context, Hardware};
@@ -33,9 +36,32 @@ pub struct Execution {
     pub quiet: bool,
     /// What is to be traced.
     pub trace: TraceRequest,
+    /// Listen to signals that ask to stop.
+    pub signals: bool,
+    /// The command line, for the provenance; empty where a library caller trains.
+    pub command: Vec<String>,
 }
 
 impl Execution {
+    /// How a command of the program trains: it stops when signalled, and its checkpoints tell of the command line.
+    pub fn of_command(hardware: Hardware, resume: bool, quiet: bool, trace: TraceRequest) -> Self {
+        let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        Self { hardware, resume, quiet, trace, signals: true, command }
+    }
+
+    /// How library code trains: until its end, and its checkpoints depend on nothing but what was computed.
+    pub fn of_library(hardware: Hardware, resume: bool, quiet: bool, trace: TraceRequest) -> Self {
+        Self { hardware, resume, quiet, trace, signals: false, command: Vec::new() }
+    }
+
+    /// What asks the training to stop. Called when there is something to save: until then a signal ends the process.
+    ///
+    /// # Errors
+    /// A system that lets no signal be listened for.
+    pub fn stop(&self) -> Result<Stop> {
+        if self.signals { Stop::on_signals() } else { Ok(Stop::default()) }
+    }
+
     /// What to compute with: so many threads, 0 for all cores.
     pub fn context(&self, threads: usize) -> Context {
         self.hardware.context(thread_count(threads))
@@ -78,17 +104,36 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
     trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let mut progress = Progress::default();
-    if execution.resume && run.last().exists() {
-        progress = checkpoint::resume(&run.last(), &mut trainer, config)?;
-        tracing::info!("going on from step {} of epoch {}", progress.step, progress.epoch);
-    } else if execution.resume {
-        tracing::warn!("no checkpoint was written yet: starting at step 0");
+    let mut provenance = Provenance::new(execution, &trainer.cx, config.seed);
+    provenance.fingerprint(&run, &data::files(config)?)?;
+    match if execution.resume { run.newest_checkpoint()? } else { None } {
+        Some((path, checkpoint)) => {
+            provenance.follow(&checkpoint.state.metadata);
+            progress = checkpoint::resume(&path, checkpoint, &mut trainer, config)?;
+            tracing::info!("going on from step {} of epoch {}", progress.step, progress.epoch);
+        }
+        None if execution.resume => tracing::warn!("no checkpoint was written yet: starting at step 0"),
+        None => {}
     }
     // Only now: a refused resumption must not change the run's configuration.
     run.write_config("pretrain", &config.to_toml()?)?;
     announce(config, &trainer, &cubes, &plan);
-    let journal = Journal::open(&run, progress.step, "mean squared error", execution.quiet)?;
-    let session = Session { config, run: &run, cubes: &cubes, plan, trainer, progress, journal, started };
+    trainer.stop = execution.stop()?;
+    let validated = !progress.validation_due;
+    let journal = Journal::open(&run, progress.step, validated, "mean squared error", execution.quiet)?;
+    let guard = NanGuard::new(config.on_nan);
+    let session = Session {
+        config,
+        run: &run,
+        cubes: &cubes,
+        plan,
+        trainer,
+        progress,
+        journal,
+        guard,
+        provenance,
+        started,
+    };
     let summary = session.train()?;
     run.write_summary(&summary)?;
     Ok(summary)
@@ -129,6 +174,8 @@ struct Session<'a> {
     trainer: Trainer,
     progress: Progress,
     journal: Journal,
+    guard: NanGuard,
+    provenance: Provenance,
     started: Instant,
 }
 
@@ -143,13 +190,21 @@ impl Session<'_> {
         let mut reason = if end < limit { "steps" } else { "epochs" };
         let mut last = None;
         self.journal.start(self.progress.step, end);
+        if self.progress.validation_due {
+            let (validation, stop) = self.after_epoch(&preview)?;
+            last = Some(validation);
+            if stop {
+                reason = "patience";
+                loader = self.loader(self.plan.clone(), self.cubes.train.clone(), 0..0)?;
+            }
+        }
         loop {
             let waiting = Instant::now();
             let Some(batch) = loader.next_batch()? else { break };
             self.trainer.trace.span("waiting for the loader", waiting);
             let size = batch.input.shape()[0] as f64;
             let start = Instant::now();
-            let report = self.trainer.train(batch)?;
+            let report = self.step(batch)?;
             let seconds = start.elapsed().as_secs_f64();
             train_seconds += seconds;
             samples += size;
@@ -160,25 +215,24 @@ impl Session<'_> {
             let elapsed = self.started.elapsed().as_secs_f64();
             self.journal.train(step, epoch, &report, elapsed, size / seconds)?;
             let whole_epoch = step.is_multiple_of(spe);
-            if whole_epoch || step == end {
-                let validating = Instant::now();
-                let validation = self.validate(epoch)?;
-                self.trainer.trace.span("validation", validating);
-                last = Some(validation);
-                let stop = self.judge(epoch, whole_epoch, &validation)?;
-                self.picture(&preview, epoch)?;
+            self.progress.validation_due = whole_epoch || step == end;
+            let due = self.config.checkpoint_every > 0 && step.is_multiple_of(self.config.checkpoint_every);
+            if due || self.trainer.stop.requested().is_some() {
                 self.save_last()?;
-                self.trainer.trace.step_done()?;
+            }
+            if let Some(signal) = self.trainer.stop.requested() {
+                return Err(self.stopped(signal));
+            }
+            if self.progress.validation_due {
+                let (validation, stop) = self.after_epoch(&preview)?;
+                last = Some(validation);
                 if stop {
                     reason = "patience";
                     break;
                 }
-                continue;
+            } else {
+                self.trainer.trace.step_done()?;
             }
-            if self.config.checkpoint_every > 0 && step.is_multiple_of(self.config.checkpoint_every) {
-                self.save_last()?;
-            }
-            self.trainer.trace.step_done()?;
         }
         self.journal.finish();
         let last = match last {
@@ -203,6 +257,51 @@ impl Session<'_> {
         })
     }
 
+    /// One step. One that comes to nothing is told of, and counted if the run goes on.
+    fn step(&mut self, batch: Batch) -> Result<StepReport> {
+        let kept = batch.keep();
+        match self.trainer.train(batch) {
+            Err(Error::NotFinite(failure)) => {
+                let source = &self.cubes.train;
+                let samples: Vec<String> =
+                    self.plan.batch(kept.step).iter().map(|sample| source.name(sample.cube)).collect();
+                self.guard.failed(self.run, &failure, &kept, &samples)?;
+                Ok(StepReport { loss: f32::NAN, learning_rate: self.trainer.updater.skip() })
+            }
+            done => {
+                self.guard.went_well();
+                done
+            }
+        }
+    }
+
+    /// Validates the state that has come to an epoch's end, or the run's, and saves it; also says whether patience is
+    /// at its end. Asked to stop meanwhile, it saves the state with its validation still due.
+    fn after_epoch(&mut self, preview: &Batch) -> Result<(ValidationReport, bool)> {
+        let spe = self.plan.steps_per_epoch();
+        let epoch = (self.progress.step - 1) / spe + 1;
+        let validating = Instant::now();
+        let validation = match self.validate(epoch) {
+            Err(Error::Stopped { signal, .. }) => {
+                self.save_last()?;
+                return Err(self.stopped(signal));
+            }
+            other => other?,
+        };
+        self.trainer.trace.span("validation", validating);
+        self.progress.validation_due = false;
+        let stop = self.judge(epoch, self.progress.step.is_multiple_of(spe), &validation)?;
+        self.picture(preview, epoch)?;
+        self.save_last()?;
+        self.trainer.trace.step_done()?;
+        Ok((validation, stop))
+    }
+
+    fn stopped(&mut self, signal: Signal) -> Error {
+        self.journal.finish();
+        Error::stopped_after(signal, self.progress.step)
+    }
+
     fn loader(
         &self,
         plan: Plan,
@@ -216,9 +315,14 @@ impl Session<'_> {
 
     fn save_last(&mut self) -> Result<()> {
         let start = Instant::now();
-        checkpoint::save(&self.run.last(), &self.trainer, self.config, &self.progress)?;
+        self.run.keep_previous()?;
+        self.save(&self.run.last())?;
         self.trainer.trace.span("checkpoint", start);
         Ok(())
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        checkpoint::save(path, &self.trainer, self.config, &self.progress, &self.provenance)
     }
 
     fn validation_plan(&self, epoch: u64) -> Plan {
@@ -268,7 +372,7 @@ impl Session<'_> {
             self.progress.best_valid_loss = Some(report.loss);
             self.progress.best_epoch = epoch;
             self.progress.epochs_without_improvement = 0;
-            checkpoint::save(&self.run.best(), &self.trainer, self.config, &self.progress)?;
+            self.save(&self.run.best())?;
         } else if whole_epoch {
             self.progress.epochs_without_improvement += 1;
         }

@@ -16,6 +16,8 @@ pub trait CubeSource: Send + Sync {
     /// # Errors
     /// A value that is not finite or lies outside [0, 1]; a file that cannot be read.
     fn read(&self, index: usize, out: &mut [f32]) -> Result<()>;
+    /// Cube `index` in words: its file and its number there.
+    fn name(&self, index: usize) -> String;
 }
 
 /// Cubes of several `.npy` files, in the order of the files. Nothing is read before it is needed.
@@ -89,6 +91,11 @@ impl CubeSource for CubeFiles {
         self.size
     }
 
+    fn name(&self, index: usize) -> String {
+        let (path, _, within) = self.locate(index);
+        format!("{} cube {within}", path.display())
+    }
+
     fn read(&self, index: usize, out: &mut [f32]) -> Result<()> {
         let (path, cubes, within) = self.locate(index);
         cubes.read(within, out)?;
@@ -131,6 +138,9 @@ pub(crate) mod tests {
         }
         fn size(&self) -> [usize; 3] {
             self.size
+        }
+        fn name(&self, index: usize) -> String {
+            format!("cube {index}")
         }
         fn read(&self, index: usize, out: &mut [f32]) -> Result<()> {
             if self.broken == Some(index) {

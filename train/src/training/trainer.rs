@@ -2,7 +2,9 @@
 
 use super::config::RunConfig;
 use super::loader::Batch;
+use super::on_nan::NotFinite;
 use super::updater::{Updater, schedule};
+use crate::stop::Stop;
 use crate::trace::Trace;
 use crate::{Error, Precision, Result};
 use genesis_autograd::{Tape, Var};
@@ -44,6 +46,8 @@ pub struct Trainer<N = UNet3d> {
     pub updater: Updater,
     /// Told of every operation.
     pub trace: Trace,
+    /// Ends a validation early, since it can be done again.
+    pub stop: Stop,
     precision: Precision,
     /// Outputs that are cheap to make again are not kept.
     recompute: bool,
@@ -66,7 +70,8 @@ impl<N: Network> Trainer<N> {
         let StepSettings { precision, recompute, checkpoint_levels } = *settings;
         network.set_checkpoints(if recompute == 2 { checkpoint_levels } else { Levels::NONE });
         let trace = Trace::default();
-        Self { cx, network, updater, trace, precision, recompute: recompute > 0 }
+        let stop = Stop::default();
+        Self { cx, network, updater, trace, stop, precision, recompute: recompute > 0 }
     }
 
     /// The number format of activations.
@@ -78,15 +83,16 @@ impl<N: Network> Trainer<N> {
     /// backward, update.
     ///
     /// # Errors
-    /// A loss that is not finite; the closure's; memory.
+    /// [`Error::NotFinite`] for a loss or a gradient that is not, with the network as it was before; the closure's;
+    /// memory.
     pub fn step(
         &mut self,
-        number: u64,
         input: Tensor,
         loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
     ) -> Result<StepReport> {
         let start = Instant::now();
         let Self { cx, network, updater, trace, .. } = self;
+        let running = network.running();
         updater.gradients.restart();
         let mut tape = Tape::training().recomputing(self.recompute);
         if trace.is_on() {
@@ -97,14 +103,19 @@ impl<N: Network> Trainer<N> {
         let loss = loss(cx, &mut tape, logits)?;
         let value = loss.tensor().to_host()?.as_slice()[0];
         if !value.is_finite() {
-            return Err(Error::Work(format!(
-                "the loss became {value} at step {number}: lower the learning rate (--lr), or limit the gradient \
-                 ([optimizer] clip_norm in the configuration)"
-            )));
+            drop(tape);
+            network.set_running(running);
+            return Err(Error::NotFinite(NotFinite { what: "loss", value: f64::from(value) }));
         }
         tape.backward(cx, loss, Tensor::full([1], 1.0)?, &mut updater.gradients)?;
         trace.operations(&tape.take_profile());
         let update = Instant::now();
+        let norm = updater.clip(cx)?;
+        if !norm.is_finite() {
+            network.set_running(running);
+            return Err(Error::NotFinite(NotFinite { what: "norm of the gradient", value: norm }));
+        }
+        drop(running);
         let learning_rate = updater.update(cx, network.parameters_mut())?;
         trace.span("optimizer", update);
         trace.span("step", start);
@@ -127,10 +138,10 @@ impl Trainer {
     /// One step: forward, loss, backward, update.
     ///
     /// # Errors
-    /// A loss that is not finite; memory.
+    /// As [`Trainer::step`].
     pub fn train(&mut self, batch: Batch) -> Result<StepReport> {
-        let Batch { step, input, target, mask, .. } = batch;
-        self.step(step, input, |cx, tape, logits| {
+        let Batch { input, target, mask, .. } = batch;
+        self.step(input, |cx, tape, logits| {
             let target = Var::constant(target);
             Ok(match mask {
                 None => tape.apply(cx, Loss::SigmoidMse, &[&logits, &target])?,
@@ -158,11 +169,24 @@ impl Trainer {
         Ok(restored)
     }
 
-    /// Restores every batch of an iterator and compares.
+    /// Restores every batch of an iterator and compares. After an error the running statistics are as before.
     ///
     /// # Errors
-    /// The iterator's, or memory.
+    /// The iterator's; a process that was asked to stop; memory.
     pub fn validate(
+        &mut self,
+        statistics: Statistics,
+        next: impl FnMut() -> Result<Option<Batch>>,
+    ) -> Result<ValidationReport> {
+        let running = self.network.running();
+        let found = self.compare(statistics, next);
+        if found.is_err() {
+            self.network.set_running(running);
+        }
+        found
+    }
+
+    fn compare(
         &mut self,
         statistics: Statistics,
         mut next: impl FnMut() -> Result<Option<Batch>>,
@@ -171,6 +195,7 @@ impl Trainer {
         let (mut spread, mut cubes) = (0.0, 0.0);
         let mut traced = !self.trace.is_on();
         while let Some(batch) = next()? {
+            self.stop.check()?;
             // A trace shows the first batch: the others take the same time.
             let first = !std::mem::replace(&mut traced, true);
             let restored = if first {

@@ -4,7 +4,7 @@ use super::config::{OptimizerConfig, ScheduleConfig};
 use crate::{Error, Result};
 use genesis_autograd::{Gradients, Parameters};
 use genesis_kernels::Context;
-use genesis_kernels::ops::optimizer::{Moments, Optimizer, Schedule, clip_gradients};
+use genesis_kernels::ops::optimizer::{Moments, Optimizer, Schedule, clip_gradients, gradient_norm};
 use genesis_tensor::Tensor;
 
 /// An optimiser with everything it remembers between steps.
@@ -55,15 +55,31 @@ impl Updater {
         }
     }
 
+    /// The norm of the gradients that have arrived, which are then limited as configured. Where it is not finite,
+    /// [`Updater::update`] must not follow.
+    ///
+    /// # Errors
+    /// Memory; a card that failed.
+    pub fn clip(&mut self, cx: &Context) -> Result<f64> {
+        Ok(match self.clip_norm > 0.0 {
+            true => clip_gradients(cx, self.gradients.flat_mut(), self.clip_norm)?,
+            false => gradient_norm(cx, self.gradients.flat())?,
+        })
+    }
+
+    /// Counts a step that changed nothing; returns the rate it would have had.
+    pub fn skip(&mut self) -> f32 {
+        let rate = self.learning_rate();
+        self.step += 1;
+        rate
+    }
+
     /// One step by the gradients that have arrived, at each parameter's multiple of the learning rate;
     /// returns the rate.
     ///
     /// # Errors
     /// Parameters of another layout.
     pub fn update(&mut self, cx: &Context, parameters: &mut Parameters) -> Result<f32> {
-        if self.clip_norm > 0.0 {
-            clip_gradients(cx, self.gradients.flat_mut(), self.clip_norm)?;
-        }
         let rate = self.learning_rate();
         self.step += 1;
         let groups = parameters.groups();

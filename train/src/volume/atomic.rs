@@ -28,6 +28,10 @@ impl AtomicFile {
         if target.is_dir() {
             return Err(Error::file(target, "is a directory, a file name is needed"));
         }
+        // A rename would put a file in the place of /dev/null.
+        if target.exists() && !target.is_file() {
+            return Err(Error::file(target, "is a device or a pipe, a file is needed"));
+        }
         loop {
             let mut temporary_name = std::ffi::OsString::from(".");
             temporary_name.push(name);

@@ -1,11 +1,12 @@
 //! The flags that all target tasks share.
 
 use crate::augment::AugmentationRecipe;
+use crate::bad_volume::OnBadVolume;
 use crate::commands::{Common, TraceArgs, parse_spacing, parse_window};
 use crate::cubes::Modality;
 use crate::finetune::{Freeze, TargetConfig, TargetSettings, read_config};
 use crate::preprocess::Intensity;
-use crate::training::Execution;
+use crate::training::{Execution, OnNan};
 use crate::{Error, Result};
 use clap::Args;
 use genesis_model::Levels;
@@ -96,6 +97,12 @@ pub struct TrainingArgs {
     /// Also write a checkpoint every N steps
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
+    /// A step whose loss or gradient is not finite: stop, or skip it; its batch is written to not-finite/ [default: stop]
+    #[arg(long, value_name = "stop|skip")]
+    on_nan: Option<OnNan>,
+    /// A volume that cannot be used: fail, or skip it, which skipped.csv tells [default: fail]
+    #[arg(long, value_name = "fail|skip")]
+    on_bad_volume: Option<OnBadVolume>,
     /// Threads that cut and augment samples [default: 1]
     #[arg(long, value_name = "N")]
     loader_threads: Option<usize>,
@@ -119,7 +126,7 @@ impl TrainingArgs {
     /// A `GENESIS_ISA` that is unknown or that this machine lacks.
     pub fn execution(&self, common: &Common) -> Result<Execution> {
         let trace = self.trace.request();
-        Ok(Execution { hardware: common.hardware()?, resume: self.resume, quiet: common.quiet, trace })
+        Ok(Execution::of_command(common.hardware()?, self.resume, common.quiet, trace))
     }
 
     /// The configuration from defaults, file and these flags, the later over the earlier.
@@ -175,6 +182,8 @@ impl TrainingArgs {
         set(&mut settings.every_epochs, self.validate_every);
         set(&mut settings.width, self.width);
         set(&mut settings.checkpoint_every, self.checkpoint_every);
+        set(&mut settings.on_nan, self.on_nan);
+        set(&mut settings.on_bad_volume, self.on_bad_volume);
         set(&mut settings.loader_threads, self.loader_threads);
         if common.seed_given() || !self.resume && self.config.is_none() {
             settings.seed = common.seed();

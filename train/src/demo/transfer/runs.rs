@@ -181,7 +181,7 @@ impl Job {
             (transfer.settings.steps / VALIDATIONS).div_ceil(steps_per_epoch).max(1);
         let out = self.folder(transfer.out);
         let trace = TraceRequest::new(None, 1);
-        let execution = Execution { hardware: transfer.hardware.clone(), resume: false, quiet: true, trace };
+        let execution = Execution::of_library(transfer.hardware.clone(), false, true, trace);
         let summary = finetune_segmentation(&config, &out, &execution)?;
         let checkpoints = out.join("checkpoints");
         let (counts, predictions) =

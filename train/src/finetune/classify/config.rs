@@ -1,10 +1,11 @@
 //! Everything that decides a fine-tuning run for classification, as written to `config.toml`.
 
 use crate::augment::AugmentationRecipe;
+use crate::bad_volume::OnBadVolume;
 use crate::finetune::class_weights::ClassWeights;
 use crate::finetune::settings::{Freeze, TargetConfig, read_config, target_config};
 use crate::preprocess::Preprocessing;
-use crate::training::{OptimizerConfig, ScheduleConfig};
+use crate::training::{OnNan, OptimizerConfig, ScheduleConfig};
 use crate::{Error, Precision, Result};
 use genesis_model::{DIVISOR, Initialiser, Levels, Nonlinearity, Statistics};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub struct ClassificationData {
     pub held_out: f64,
     /// Share of the training rows of every class that is used.
     pub label_fraction: f64,
+    /// What is done about a volume that cannot be used.
+    pub on_bad_volume: OnBadVolume,
     /// The most memory for cubes, in MiB; others are read again when needed.
     pub cache_mib: usize,
 }
@@ -141,6 +144,8 @@ pub struct ClassificationConfig {
     pub activation: Nonlinearity,
     /// Steps between checkpoints besides those of validations; 0: none.
     pub checkpoint_every: u64,
+    /// What is done about a step whose loss or gradient is not finite.
+    pub on_nan: OnNan,
     /// Number format of activations and gradients.
     pub precision: Precision,
     /// What the forward pass keeps for the backward pass, as in pre-training.
@@ -188,6 +193,7 @@ impl Default for ClassificationConfig {
             width: 0,
             activation: Nonlinearity::Relu,
             checkpoint_every: 0,
+            on_nan: OnNan::Stop,
             precision: Precision::F32,
             recompute: 1,
             checkpoint_levels: Levels::WIDEST,
@@ -203,6 +209,7 @@ impl Default for ClassificationConfig {
                 splits_key: None,
                 held_out: 0.2,
                 label_fraction: 1.0,
+                on_bad_volume: OnBadVolume::Fail,
                 cache_mib: 4096,
             },
             optimizer: OptimizerConfig {

@@ -3,6 +3,7 @@
 use super::config::ClassificationConfig;
 use super::rows::Rows;
 use crate::augment::AugmentationRecipe;
+use crate::bad_volume::Skipped;
 use crate::candidates::{CandidateTable, Cropper, Scan, TableSource};
 use crate::finetune::store::{Store, Stored, in_parallel};
 use crate::progress::Progress;
@@ -48,6 +49,15 @@ pub struct ClassifiedCubes {
     pub channels: usize,
     /// Voxels on each side of the cubes that train.
     pub margin: [usize; 3],
+    /// Volumes that were passed over because they cannot be used.
+    pub skipped: Vec<Skipped>,
+}
+
+/// What came of opening the volumes of a table.
+enum Opened {
+    Whole(Box<ClassifiedCubes>),
+    /// These cannot be used.
+    Bad(Vec<Skipped>),
 }
 
 impl ClassifiedCubes {
@@ -56,6 +66,22 @@ impl ClassifiedCubes {
     /// # Errors
     /// Whatever is wrong with the data, naming the file.
     pub fn open(config: &ClassificationConfig, threads: usize, quiet: bool) -> Result<Self> {
+        let mut skipped: Vec<Skipped> = Vec::new();
+        loop {
+            // Without bad volumes the rows have other numbers, hence once more from the start.
+            match Self::without(config, &skipped, threads, quiet)? {
+                Opened::Whole(cubes) => return Ok(Self { skipped, ..*cubes }),
+                Opened::Bad(bad) => skipped.extend(bad),
+            }
+        }
+    }
+
+    fn without(
+        config: &ClassificationConfig,
+        skipped: &[Skipped],
+        threads: usize,
+        quiet: bool,
+    ) -> Result<Opened> {
         let data = &config.data;
         let source = TableSource {
             file: data.file.clone(),
@@ -68,7 +94,18 @@ impl ClassifiedCubes {
             let cause = format!("holds {count} class(es) of labels, at least two are needed");
             return Err(Error::file(&data.file, cause));
         }
-        let rows = Rows::choose(&whole, data, config.seed)?;
+        let mut rows = Rows::choose(&whole, data, config.seed)?;
+        let is_good = |&row: &usize| skipped.iter().all(|bad| bad.file != *whole.rows[row].path);
+        rows.train.retain(is_good);
+        rows.valid.retain(is_good);
+        if let (Some(first), true) = (skipped.first(), rows.train.is_empty() || rows.valid.is_empty()) {
+            let cause = format!(
+                "{} volumes cannot be used and too few are left; the first: {}",
+                skipped.len(),
+                first.reason
+            );
+            return Err(Error::file(&data.file, cause));
+        }
         let train = rows.train.len();
         let order: Vec<usize> = rows.train.iter().chain(&rows.valid).copied().collect();
         let table = whole.select(&order);
@@ -103,15 +140,26 @@ impl ClassifiedCubes {
         });
         let volumes = table.by_volume();
         let progress = Progress::new("cutting cubes", volumes.len() as u64, quiet);
-        in_parallel(volumes.len(), threads.min(MOST_VOLUMES), &progress, |pool, number| {
+        let done = in_parallel(volumes.len(), threads.min(MOST_VOLUMES), &progress, |pool, number| {
             let (path, rows) = &volumes[number];
             let scan = cut.croppers[0].open(pool, path)?;
             rows.iter().try_for_each(|&row| {
                 store.offer(row, cut.cut(&scan, row)?);
                 Ok(())
             })
-        })?;
-        Ok(Self { store: Arc::new(store), table, rows, labels, channels, margin })
+        });
+        let mut bad = Vec::new();
+        for ((path, _), done) in volumes.iter().zip(done) {
+            if let Err(error) = done {
+                bad.push(data.on_bad_volume.pass_over(path, error)?);
+            }
+        }
+        if !bad.is_empty() {
+            return Ok(Opened::Bad(bad));
+        }
+        let store = Arc::new(store);
+        let skipped = Vec::new();
+        Ok(Opened::Whole(Box::new(Self { store, table, rows, labels, channels, margin, skipped })))
     }
 
     /// Number of training cubes.

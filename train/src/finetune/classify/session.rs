@@ -8,6 +8,7 @@ use super::pictures::classification_montage;
 use super::sampler::CubePlan;
 use super::validation::{ClassificationReport, validate};
 use crate::Result;
+use crate::bad_volume::{Skipped, write_report};
 use crate::finetune::class_weights::{described, shares, weighted_loss};
 use crate::finetune::settings::TargetConfig;
 use crate::finetune::target_loop::{Description, Finished, RunOutcome, TargetRun, TargetTask, Validation};
@@ -21,7 +22,7 @@ use genesis_model::Classifier3d;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What must agree between a checkpoint and the run that goes on from it.
@@ -57,6 +58,8 @@ pub struct ClassificationSummary {
     pub train_cubes: usize,
     /// Validation cubes.
     pub valid_cubes: usize,
+    /// Volumes passed over (`--on-bad-volume skip`), with the reasons.
+    pub skipped: Vec<Skipped>,
 }
 
 /// Fine-tunes as configured in the run directory `out`.
@@ -72,6 +75,7 @@ pub fn finetune_classification(
     config.check()?;
     let run = TargetRun::open(config.settings(), out, execution)?;
     let cubes = ClassifiedCubes::open(config, run.threads(), run.is_quiet())?;
+    write_report(&run.directory.path("skipped.csv"), &cubes.skipped)?;
     let names = &cubes.table.classes;
     let weights = config.class_weights.resolve(names, &cubes.train_counts())?;
     if let Some(weights) = &weights {
@@ -150,6 +154,7 @@ impl Classification<'_> {
             classes: names.zip(self.cubes.train_counts()).collect(),
             train_cubes: self.cubes.train(),
             valid_cubes: self.cubes.valid_labels().len(),
+            skipped: self.cubes.skipped.clone(),
         }
     }
 }
@@ -166,6 +171,17 @@ impl TargetTask for Classification<'_> {
 
     fn class_shares(&self) -> Vec<f64> {
         shares(&self.cubes.train_counts())
+    }
+
+    fn samples(&self, step: u64) -> Vec<String> {
+        let rows = &self.cubes.table.rows;
+        let name = |cube: usize| format!("row {} ({})", rows[cube].name, rows[cube].path.display());
+        self.plan.batch(step).iter().map(|sample| name(sample.cube)).collect()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let volumes = self.cubes.table.by_volume().into_iter().map(|(path, _)| path.to_path_buf());
+        std::iter::once(self.cubes.table.file.clone()).chain(volumes).collect()
     }
 
     fn batches(&self, steps: Range<u64>) -> Result<Prefetch<TargetBatch>> {

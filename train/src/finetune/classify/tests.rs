@@ -52,7 +52,7 @@ fn config(folder: &Path) -> ClassificationConfig {
 }
 
 fn execution(resume: bool) -> Execution {
-    Execution { hardware: Hardware::cpu(), resume, quiet: true, trace: TraceRequest::new(None, 1) }
+    Execution::of_library(Hardware::cpu(), resume, true, TraceRequest::new(None, 1))
 }
 
 fn train(config: &ClassificationConfig, out: &Path) -> Result<ClassificationSummary> {

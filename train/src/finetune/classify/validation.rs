@@ -39,6 +39,7 @@ pub fn validate(
     let mut all: Vec<f32> = Vec::new();
     let outputs = trainer.trainer.network.config().classes;
     for batch in numbers.chunks(batch_size.max(1)) {
+        trainer.trainer.stop.check()?;
         let held = batch.iter().map(|&number| cubes.store.get(&pool, number)).collect::<Result<Vec<_>>>()?;
         let Some([d, h, w]) = held.first().map(|cube| cube.size) else { continue };
         let mut input = Tensor::unspecified([held.len(), d, h, w, cubes.channels], DType::F32)?;

@@ -2,11 +2,12 @@
 
 use super::sampler::PatchConfig;
 use crate::augment::AugmentationRecipe;
+use crate::bad_volume::OnBadVolume;
 use crate::finetune::class_weights::{ClassWeights, weighted_loss};
 use crate::finetune::settings::{Freeze, TargetConfig, read_config, target_config};
 use crate::finetune::target_trainer::TargetLoss;
 use crate::preprocess::Preprocessing;
-use crate::training::{OptimizerConfig, ScheduleConfig};
+use crate::training::{OnNan, OptimizerConfig, ScheduleConfig};
 use crate::{Error, Precision, Result};
 use genesis_kernels::ops::loss::Loss;
 use genesis_model::{DIVISOR, Initialiser, Levels, Nonlinearity, Statistics};
@@ -35,6 +36,8 @@ pub struct SegmentationData {
     pub labels: Vec<String>,
     /// The channels used, by number or name; empty: all.
     pub channels: Vec<String>,
+    /// What is done about a volume that cannot be used.
+    pub on_bad_volume: OnBadVolume,
     /// The most memory for cases, in MiB; others are read again when needed.
     pub cache_mib: usize,
 }
@@ -161,6 +164,8 @@ pub struct SegmentationConfig {
     pub activation: Nonlinearity,
     /// Steps between checkpoints besides those of validations; 0: none.
     pub checkpoint_every: u64,
+    /// What is done about a step whose loss or gradient is not finite.
+    pub on_nan: OnNan,
     /// Number format of activations and gradients.
     pub precision: Precision,
     /// What the forward pass keeps for the backward pass, as in pre-training.
@@ -207,6 +212,7 @@ impl Default for SegmentationConfig {
             width: 0,
             activation: Nonlinearity::Relu,
             checkpoint_every: 0,
+            on_nan: OnNan::Stop,
             precision: Precision::F32,
             recompute: 1,
             checkpoint_levels: Levels::WIDEST,
@@ -220,6 +226,7 @@ impl Default for SegmentationConfig {
                 label_fraction: 1.0,
                 labels: Vec::new(),
                 channels: Vec::new(),
+                on_bad_volume: OnBadVolume::Fail,
                 cache_mib: 4096,
             },
             patch: PatchConfig { size: [64, 64, 32], foreground_share: 0.5, per_case: 2 },

@@ -4,10 +4,12 @@ use super::case::{CaseReader, CaseStore};
 use super::classes::Classes;
 use super::config::SegmentationConfig;
 use super::layout::{CaseFiles, Dataset};
+use crate::bad_volume::Skipped;
 use crate::finetune::split::Split;
 use crate::task::{InputChannel, Inputs};
 use crate::volume::channel_count;
 use crate::{Error, Result};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The cases of a run. Those that train come first in the store.
@@ -24,6 +26,10 @@ pub struct SegmentationCases {
     pub channels: usize,
     /// Which channels of a scan these are; `None` where a scan has only one.
     pub inputs: Option<Inputs>,
+    /// The files of scans and label maps.
+    pub files: Vec<PathBuf>,
+    /// Cases that were passed over because they cannot be used.
+    pub skipped: Vec<Skipped>,
 }
 
 impl SegmentationCases {
@@ -51,7 +57,7 @@ impl SegmentationCases {
             }
         };
         split.keep_fraction(data.label_fraction, config.seed);
-        let used: Vec<CaseFiles> = split
+        let mut used: Vec<CaseFiles> = split
             .train
             .iter()
             .chain(&split.valid)
@@ -64,10 +70,41 @@ impl SegmentationCases {
             preprocessing: config.preprocessing.clone(),
             channels: chosen.clone(),
         };
-        let store = Arc::new(CaseStore::new(reader, used, data.cache_mib.saturating_mul(1 << 20)));
-        let (channels, voxels) = check_all(&store, &split, &classes, threads, quiet)?;
+        let bound = data.cache_mib.saturating_mul(1 << 20);
+        let mut store = Arc::new(CaseStore::new(reader.clone(), used.clone(), bound));
+        let looked = store.look_at_all("reading cases", threads, quiet, |case| Found {
+            channels: case.channels,
+            voxels: count(&case.labels, classes.count()),
+        });
+        let (mut found, mut skipped) = (Vec::new(), Vec::new());
+        for (case, looked) in used.iter().zip(looked) {
+            match looked {
+                Ok(one) => found.push(one),
+                Err(error) => {
+                    skipped.push((case.name.clone(), data.on_bad_volume.pass_over(case.image(), error)?));
+                }
+            }
+        }
+        if !skipped.is_empty() {
+            let is_good = |name: &String| !skipped.iter().any(|(bad, _)| bad == name);
+            used.retain(|case| is_good(&case.name));
+            split.train.retain(is_good);
+            split.valid.retain(is_good);
+            if split.train.is_empty() || split.valid.is_empty() {
+                let first = &skipped[0].1.reason;
+                let cause = format!(
+                    "{} cases cannot be used and too few are left; the first: {first}",
+                    skipped.len()
+                );
+                return Err(Error::file(&data.folder, cause));
+            }
+            store = Arc::new(CaseStore::new(reader, used.clone(), bound));
+        }
+        let (channels, voxels) = tally(&found, &split, &classes)?;
         let inputs = inputs(&dataset, chosen, channels)?;
-        Ok(Self { store, split, classes, voxels, channels, inputs })
+        let files = used.into_iter().flat_map(|case| case.images.into_iter().chain([case.label])).collect();
+        let skipped = skipped.into_iter().map(|(_, skipped)| skipped).collect();
+        Ok(Self { store, split, classes, voxels, channels, inputs, files, skipped })
     }
 
     /// Number of training cases.
@@ -102,23 +139,12 @@ struct Found {
     voxels: Vec<u64>,
 }
 
-/// Reads every case once, several at a time; returns the number of channels, and the voxels of every class in the
-/// training cases.
-fn check_all(
-    store: &CaseStore,
-    split: &Split,
-    classes: &Classes,
-    threads: usize,
-    quiet: bool,
-) -> Result<(usize, Vec<u64>)> {
-    let all = store.look_at_all("reading cases", threads, quiet, |case| Found {
-        channels: case.channels,
-        voxels: count(&case.labels, classes.count()),
-    })?;
+/// The number of channels, which is the same in every case, and the voxels of every class in the training cases.
+fn tally(all: &[Found], split: &Split, classes: &Classes) -> Result<(usize, Vec<u64>)> {
     let mut channels = None;
     let mut voxels = vec![0; classes.count()];
     let names = split.train.iter().chain(&split.valid);
-    for ((index, found), name) in all.into_iter().enumerate().zip(names) {
+    for ((index, found), name) in all.iter().enumerate().zip(names) {
         let wanted = *channels.get_or_insert(found.channels);
         if found.channels != wanted {
             let first = &split.train[0];

@@ -7,6 +7,7 @@ use super::pictures::{SegmentationSample, segmentation_montage};
 use super::sampler::PatchPlan;
 use super::validation::{DiceReport, validate};
 use crate::Result;
+use crate::bad_volume::{Skipped, write_report};
 use crate::finetune::TargetConfig;
 use crate::finetune::class_weights::{described, shares};
 use crate::finetune::split::Split;
@@ -21,7 +22,7 @@ use genesis_model::UNet3d;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Validation cases shown in `samples/`.
 const SHOWN: usize = 3;
@@ -50,6 +51,8 @@ pub struct SegmentationSummary {
     pub train_cases: usize,
     /// Validation cases.
     pub valid_cases: usize,
+    /// Cases passed over (`--on-bad-volume skip`), with the reasons.
+    pub skipped: Vec<Skipped>,
 }
 
 /// Fine-tunes as configured in the run directory `out`.
@@ -65,6 +68,7 @@ pub fn finetune_segmentation(
     config.check()?;
     let run = TargetRun::open(config.settings(), out, execution)?;
     let cases = SegmentationCases::open(config, run.threads(), run.is_quiet())?;
+    write_report(&run.directory.path("skipped.csv"), &cases.skipped)?;
     let plan = PatchPlan {
         seed: config.seed,
         cases: cases.train(),
@@ -133,6 +137,7 @@ impl Segmentation<'_> {
             last_valid_dice_classes: classes.zip(last.classes()).collect(),
             train_cases: self.cases.train(),
             valid_cases: self.cases.valid().len(),
+            skipped: self.cases.skipped.clone(),
         }
     }
 }
@@ -149,6 +154,15 @@ impl TargetTask for Segmentation<'_> {
 
     fn class_shares(&self) -> Vec<f64> {
         shares(&self.cases.voxels)
+    }
+
+    fn samples(&self, step: u64) -> Vec<String> {
+        let name = |case: usize| self.cases.split.train[case].clone();
+        self.plan.batch(step).iter().map(|sample| format!("case {}", name(sample.case))).collect()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.cases.files.clone()
     }
 
     fn batches(&self, steps: Range<u64>) -> Result<Prefetch<TargetBatch>> {

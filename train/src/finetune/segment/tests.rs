@@ -60,7 +60,7 @@ fn config(folder: &Path) -> SegmentationConfig {
 }
 
 fn execution(resume: bool) -> Execution {
-    Execution { hardware: Hardware::cpu(), resume, quiet: true, trace: TraceRequest::new(None, 1) }
+    Execution::of_library(Hardware::cpu(), resume, true, TraceRequest::new(None, 1))
 }
 
 fn train(config: &SegmentationConfig, out: &Path) -> Result<SegmentationSummary> {

@@ -79,6 +79,7 @@ pub fn validate(
     let pool = ThreadPool::new(1);
     let mut report = DiceReport::default();
     for (number, index) in cases.valid().enumerate() {
+        trainer.trainer.stop.check()?;
         let case = cases.store.get(&pool, index)?;
         let Trainer { cx, network, .. } = &mut trainer.trainer;
         let predicted = predict_classes(cx, network, &case, settings)?;
