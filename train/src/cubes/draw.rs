@@ -67,10 +67,7 @@ impl ScaledVolume {
     pub fn new(volume: Volume, settings: &CubeSettings) -> Result<Self> {
         volume.check_finite()?;
         if volume.voxels.len() > 1 && volume.voxels.iter().all(|voxel| *voxel == volume.voxels[0]) {
-            return Err(Error::Work(format!(
-                "every voxel is {}: there is nothing to restore",
-                volume.voxels[0]
-            )));
+            return Err(Error::Work(format!("has no contrast: every voxel is {}", volume.voxels[0])));
         }
         let (volume, _) = volume.to_canonical();
         let needed = settings.needed_size();

@@ -264,7 +264,7 @@ fn a_folder_becomes_one_file_and_volumes_of_no_use_are_named() {
     write_nifti(&scans.join("d-small.nii"), &lump_volume([40, 44, 15], 1), ElementType::Int16)
         .expect("written");
     let mut dense = volume.clone();
-    dense.voxels.fill(40.0);
+    dense.voxels.iter_mut().enumerate().for_each(|(place, voxel)| *voxel = 40.0 + (place % 7) as f32);
     write_nifti(&scans.join("c-dense.nii"), &dense, ElementType::Int16).expect("written");
     dense.voxels[17] = f32::NAN;
     write_nifti(&scans.join("b-nan.nii"), &dense, ElementType::Float32).expect("written");

@@ -1,0 +1,83 @@
+//! R4 and R7: the number of threads changes no bit, and too little memory is one line.
+
+use genesis_tests::runs::difference;
+use genesis_tests::trust::Tally;
+use genesis_tests::{genesis, program, small_cubes, succeed};
+use std::path::Path;
+use std::process::Command;
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn fifty_steps_are_the_same_to_the_bit_with_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let cubes = small_cubes(folder.path(), "cubes.npy", 10);
+    let mut tally = Tally::new("R4", "50 steps with 1, 2, 3 and 8 threads, twice each: the same bits");
+    let train = |name: &str, threads: &str| {
+        let out = folder.path().join(name);
+        let run =
+            ["pretrain", "--cubes", &cubes, "--width", "2", "--batch-size", "2", "--lr", "0.2", "--quiet"];
+        succeed(&[&run[..], &["--steps", "50", "--threads", threads, "--out", text(&out)]].concat());
+        out
+    };
+    let first = train("first", "1");
+    for threads in ["1", "2", "3", "8"] {
+        for round in 0..2 {
+            let out = train(&format!("{threads}-{round}"), threads);
+            tally.count(difference(&first, &out).map_or(Ok(()), Err));
+        }
+    }
+    tally.finish();
+}
+
+/// Runs the program with its address space limited to so many KiB.
+#[cfg(target_os = "linux")]
+fn limited(kibibytes: u64, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c 0; ulimit -v \"$1\"; shift; exec \"$@\"", "sh"]);
+    command.arg(kibibytes.to_string()).arg(program()).args(arguments).env_remove("LD_LIBRARY_PATH");
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The largest address space a run took, in KiB, found by trying: the program reserves more than it uses.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_is_one_line_and_costs_no_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let cubes = small_cubes(folder.path(), "cubes.npy", 10);
+    let mut tally =
+        Tally::new("R7", "pretrain with too little address space: one line, earlier checkpoints whole");
+    let run = folder.path().join("run");
+    let train = ["pretrain", "--cubes", &cubes, "--width", "16", "--batch-size", "8", "--threads", "1"];
+    let begin = [&train[..], &["--steps", "1", "--quiet", "--out", text(&run)]].concat();
+    succeed(&begin);
+    let before = std::fs::read(run.join("checkpoints/last.safetensors")).unwrap();
+    let resume = ["pretrain", "--resume", "--steps", "2", "--threads", "1", "--out", text(&run)];
+    // From hardly enough to start to nearly enough to train.
+    let mut refused = 0;
+    for mebibytes in (60..400).step_by(20) {
+        let (code, told) = limited(mebibytes << 10, &resume);
+        if code == Some(0) {
+            break;
+        }
+        refused += 1;
+        let errors = told.lines().filter(|line| line.starts_with("error:")).count();
+        tally.count(match code {
+            Some(1) if errors == 1 && !told.contains("internal error") => Ok(()),
+            other => Err(format!("{mebibytes} MiB: exit code {other:?}: {told}")),
+        });
+        let after = std::fs::read(run.join("checkpoints/last.safetensors")).unwrap();
+        assert!(after == before, "{mebibytes} MiB: the checkpoint was touched");
+    }
+    assert!(refused > 0, "60 MiB of address space were enough");
+    let enough = genesis(resume);
+    tally.count(if enough.status.success() {
+        Ok(())
+    } else {
+        Err("the run does not go on with enough memory")
+    });
+    tally.finish();
+}
