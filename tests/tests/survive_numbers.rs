@@ -64,6 +64,9 @@ fn volumes_that_are_not_finite_or_constant_are_named_and_the_policy_decides() {
     let listed =
         ["nan.nii", "inf.nii"].iter().all(|name| report.contains(name)) && !report.contains("good.nii");
     tally.count(if listed { Ok(()) } else { Err(format!("the report lists {report}")) });
+    tally
+        .count(refused(&[&cut[..], &["--on-bad-volume", "fail"]].concat(), &["constant.nii", "no contrast"]));
+    std::fs::remove_file(scans.join("constant.nii")).unwrap();
     tally.count(refused(&[&cut[..], &["--on-bad-volume", "fail"]].concat(), &["inf.nii", "not finite"]));
 
     // Pre-training from volumes, skipping and failing.

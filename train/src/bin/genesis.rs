@@ -4,8 +4,18 @@ use clap::Parser;
 use genesis_train::Error;
 use genesis_train::commands::Cli;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Where an allocation of the standard library fails, it says so in a line and aborts; that is made an ordinary end.
+fn end_with_code_1_when_memory_runs_out() {
+    let always = Arc::new(AtomicBool::new(true));
+    // Without the handler the process still ends, by a signal.
+    let _ = signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGABRT, 1, always);
+}
 
 fn main() -> ExitCode {
+    end_with_code_1_when_memory_runs_out();
     let cli = Cli::parse();
     genesis_train::progress::init_logging(cli.common().verbose, cli.common().quiet);
     std::panic::set_hook(Box::new(|panic| {
