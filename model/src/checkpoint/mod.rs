@@ -6,7 +6,7 @@
 //! read.rs              read_checkpoint: looks at a file's first bytes and picks a reader
 //! read_safetensors.rs  read_pt.rs        the readers; neither trusts a length or runs a pickle
 //! write_safetensors.rs write_pt.rs       the writers; equal content gives equal bytes
-//! atomic.rs            write_atomically: a file is either the old one or the whole new one
+//! atomic/              AtomicFile, write_atomically: a file is either the old one or the whole new one
 //! checksum.rs          the checksum in `.safetensors` metadata
 //! pickle_writer.rs     pickle_order.rs   the few pickle opcodes that writing and ordering need
 //! describe.rs          convert.rs        behind `genesis inspect` and `genesis convert`
@@ -32,7 +32,7 @@ mod state_dict;
 mod write_pt;
 mod write_safetensors;
 
-pub use atomic::write_atomically;
+pub use atomic::{AtomicFile, write_atomically};
 pub use convert::convert;
 pub use describe::{Description, OptimizerDescription, TensorDescription, describe};
 pub use optimizer::{OPTIMIZER_PREFIX, OptimizerState, ParameterGroup, ParameterState};

@@ -8,7 +8,6 @@
 //! reserved, and every refusal is one line that names the file and the cause.
 
 pub mod affine;
-mod atomic;
 mod describe;
 mod element;
 mod files;
@@ -27,7 +26,6 @@ mod tests;
 use serde::Serialize;
 
 pub use affine::Affine;
-pub use atomic::AtomicFile;
 pub use describe::{Description, describe};
 pub use element::{ByteOrder, ELEMENT_TYPES, ElementType};
 pub use files::{

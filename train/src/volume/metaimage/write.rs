@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
 use crate::error::{Error, Result};
-use crate::volume::atomic::AtomicFile;
 use crate::volume::{ElementType, Volume, affine, planes};
+use genesis_model::checkpoint::AtomicFile;
 
 /// Writes a compressed MetaImage: one file if the name ends in `.mha`; for `.mhd`, the header and
 /// beside it `.zraw` with the voxels. Integer formats round to the nearest integer.
@@ -49,7 +49,7 @@ pub(super) fn store(path: &Path, compressed: &[u8], header: impl Fn(&str) -> Str
         data.write_all(compressed).map_err(Error::io("write", &data_path))?;
         data.commit()?;
     }
-    file.commit()
+    Ok(file.commit()?)
 }
 
 pub(super) fn element_name(stored: ElementType) -> Option<&'static str> {

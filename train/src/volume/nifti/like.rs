@@ -8,9 +8,9 @@ use flate2::write::GzEncoder;
 
 use super::read::raw_header;
 use crate::error::{Error, Result};
-use crate::volume::atomic::AtomicFile;
 use crate::volume::element::ByteOrder;
 use crate::volume::{ElementType, Voxels};
+use genesis_model::checkpoint::AtomicFile;
 
 /// Writes voxels under the header of `input`, in its version and byte order; only what describes the
 /// voxels' own format and their number is changed.
@@ -74,5 +74,5 @@ pub(in crate::volume) fn write_like(
         file.write_all(&bytes).map_err(Error::io("write", path))?;
         voxels.write(path, &mut file, size, order)?;
     }
-    file.commit()
+    Ok(file.commit()?)
 }

@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::error::{Error, Result};
-use crate::volume::atomic::AtomicFile;
 use crate::volume::{ElementType, Volume, affine, planes};
+use genesis_model::checkpoint::AtomicFile;
 
 /// Writes a NIfTI-1 file: gzip if the name ends in `.gz`, single file always.
 ///
@@ -33,7 +33,7 @@ pub fn write_nifti(path: &Path, volume: &Volume, stored: ElementType) -> Result<
         write.map_err(Error::io("write", path))?;
         planes::write(path, &mut file, volume, stored)?;
     }
-    file.commit()
+    Ok(file.commit()?)
 }
 
 fn data_type(stored: ElementType) -> Option<i16> {

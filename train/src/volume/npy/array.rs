@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::header::{Header, float32_header};
 use crate::error::{Error, Result};
-use crate::volume::atomic::AtomicFile;
 use crate::volume::element::{ByteOrder, ElementType};
 use crate::volume::input::Input;
 use crate::volume::{Format, MAX_VOXELS, Source, Volume, affine, planes};
+use genesis_model::checkpoint::AtomicFile;
 
 /// An array of any shape, as `f32` in C order (last axis fastest).
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,7 @@ pub fn write_npy(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(&float32_header(shape)).map_err(Error::io("write", path))?;
     write_values(&mut file, values).map_err(Error::io("write", path))?;
-    file.commit()
+    Ok(file.commit()?)
 }
 
 /// Writes values as little-endian bytes.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::array::write_values;
 use super::header::float32_header;
 use crate::error::{Error, Result};
-use crate::volume::atomic::AtomicFile;
+use genesis_model::checkpoint::AtomicFile;
 
 /// Writes a `.npy` file `float32` `[N, X, Y, Z]` cube by cube; the file appears under its name when
 /// [`finish`](Self::finish) is called, and never if it is not.
