@@ -66,9 +66,6 @@ impl ScaledVolume {
     /// holds voxels that are not finite (with their number and the first of them).
     pub fn new(volume: Volume, settings: &CubeSettings) -> Result<Self> {
         volume.check_finite()?;
-        if volume.voxels.len() > 1 && volume.voxels.iter().all(|voxel| *voxel == volume.voxels[0]) {
-            return Err(Error::Work(format!("has no contrast: every voxel is {}", volume.voxels[0])));
-        }
         let (volume, _) = volume.to_canonical();
         let needed = settings.needed_size();
         if (0..3).any(|axis| volume.size[axis] < needed[axis]) {
@@ -79,6 +76,9 @@ impl ScaledVolume {
                 "is too small: {x}x{y}x{z} voxels, {a}x{b}x{c} are needed with a border of {i},{j},{k} \
                  (--border takes a smaller one)"
             )));
+        }
+        if volume.voxels.len() > 1 && volume.voxels.iter().all(|voxel| *voxel == volume.voxels[0]) {
+            return Err(Error::Work(format!("has no contrast: every voxel is {}", volume.voxels[0])));
         }
         let mut voxels = volume.voxels;
         let window = settings.percentiles.map_or(settings.window, |wanted| percentiles(&voxels, wanted));
