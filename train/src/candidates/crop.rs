@@ -3,7 +3,7 @@
 use super::table::{Candidate, CandidateTable};
 use crate::preprocess::{Intensity, Preprocessing};
 use crate::task::TaskDescription;
-use crate::volume::{Affine, affine, read_channels};
+use crate::volume::{Affine, ReadOptions, affine, read_channels_with};
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ pub struct Cropper {
     pub extents: [usize; 3],
     /// Channels every volume must have.
     pub channels: usize,
+    /// How volumes are read: with a frame chosen, as one channel.
+    pub read: ReadOptions,
 }
 
 /// A volume on its working grid, from which cubes are cut.
@@ -42,7 +44,12 @@ pub struct Scan {
 impl Cropper {
     /// Cubes as the network of a checkpoint wants them.
     pub fn of_task(task: &TaskDescription) -> Self {
-        Self { preprocessing: task.preprocessing.clone(), extents: task.patch, channels: task.channels }
+        Self {
+            preprocessing: task.preprocessing.clone(),
+            extents: task.patch,
+            channels: task.channels,
+            read: ReadOptions::default(),
+        }
     }
 
     /// Values of a cube, `C · X · Y · Z`.
@@ -55,7 +62,7 @@ impl Cropper {
     /// # Errors
     /// A file that cannot be read or prepared, or has another number of channels; the file is named.
     pub fn open(&self, pool: &ThreadPool, path: &Path) -> Result<Scan> {
-        let volumes = read_channels(path)?;
+        let volumes = read_channels_with(path, &self.read)?;
         let channels = volumes.len();
         if channels != self.channels {
             return Err(Error::file(path, format!("has {channels} channels, {} are needed", self.channels)));

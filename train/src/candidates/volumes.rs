@@ -1,7 +1,7 @@
 //! Finding the volumes that rows name.
 
 use crate::finetune::case_name;
-use crate::volume::{is_volume_name, list_volumes};
+use crate::volume::{is_volume_name, list_volumes, no_volumes};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ impl Volumes {
     pub fn below(folder: &Path) -> Result<Self> {
         let paths = list_volumes(folder)?;
         if paths.is_empty() {
-            return Err(Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+            return Err(no_volumes(folder));
         }
         let mut names: HashMap<String, PathBuf> = HashMap::new();
         for path in paths {

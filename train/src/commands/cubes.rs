@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// Cut training cubes from a folder of volumes
 ///
-/// Reads every .nii, .nii.gz, .hdr/.img, .mha and .mhd file below a folder, clips and scales its
+/// Reads every .nii, .nii.gz, .hdr/.img, .mha, .mhd, .nrrd and .nhdr file below a folder, clips and scales its
 /// intensities to [0, 1], and draws cubes at random places, keeping those that are mostly lung. The
 /// axes are brought to the order left, back, head (LPS) first. Writes a NumPy file, float32
 /// [N, 64, 64, 32].
@@ -41,6 +41,9 @@ pub struct CubesArgs {
     /// Cubes wanted from each volume; 50 times as many places are tried
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub per_volume: usize,
+    /// Which volume of a file of several (4D) to read, counted from 0
+    #[arg(long, value_name = "N")]
+    pub frame: Option<usize>,
     /// Kind of scan, which sets the defaults below
     #[arg(long, value_enum, default_value = "ct")]
     pub modality: Modality,
@@ -81,6 +84,7 @@ impl CubesArgs {
             cube: self.cube,
             crop: self.crop.unwrap_or([self.cube[0], self.cube[1]]),
             per_volume: self.per_volume,
+            frame: self.frame,
             window,
             percentiles: self.percentiles,
             border: self.border.unwrap_or(defaults.border),

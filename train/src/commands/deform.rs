@@ -10,7 +10,7 @@ use crate::deform::{Deformer, Recipe};
 use crate::error::{Error, Result};
 use crate::report::montage::{DeformationSample, deformation_montage};
 use crate::training::{CubeFiles, CubeSource};
-use crate::volume::{CubeWriter, read_volume};
+use crate::volume::{CubeWriter, read_volume_with};
 
 /// The most cubes in the picture.
 const PICTURED: usize = 16;
@@ -32,6 +32,9 @@ pub struct DeformArgs {
     /// Cubes (.npy, [N, rows, cols, deps] in [0, 1]), or a CT volume from which cubes are cut
     #[arg(long, value_name = "FILE")]
     pub input: PathBuf,
+    /// Which volume of a file of several (4D) to read, counted from 0
+    #[arg(long, value_name = "N")]
+    pub frame: Option<usize>,
     /// Directory for the results
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -64,7 +67,7 @@ pub fn run(args: &DeformArgs, common: &super::Common) -> Result<()> {
         _ => Recipe::genesis(),
     };
     let recipe = if args.only.is_empty() { preset } else { preset.restricted_to(&args.only)? };
-    let cubes = read_cubes(&args.input, args.count as usize, common.seed())?;
+    let cubes = read_cubes(&args.input, args.count as usize, args.frame, common.seed())?;
     let mut deformer = Deformer::new(recipe, cubes.size)?;
 
     let voxels: usize = cubes.size.iter().product();
@@ -111,17 +114,18 @@ pub fn run(args: &DeformArgs, common: &super::Common) -> Result<()> {
 }
 
 /// Reads the first `count` cubes of a `.npy` file, or cuts as many from a volume at random places.
-fn read_cubes(path: &Path, count: usize, seed: u64) -> Result<Cubes> {
+fn read_cubes(path: &Path, count: usize, frame: Option<usize>, seed: u64) -> Result<Cubes> {
     if path.extension().is_none_or(|extension| extension != "npy") {
         // Anywhere in the volume: this command shows deformations, it does not choose data.
         let settings = CubeSettings {
             per_volume: count,
+            frame,
             border: [0; 3],
             max_tissue: 1.0,
             ..CubeSettings::new(Modality::Ct)
         };
         let volume =
-            ScaledVolume::new(read_volume(path)?, &settings).map_err(|error| Error::file(path, error))?;
+            ScaledVolume::new(read_volume_with(path, &settings.read_options())?, &settings).map_err(|error| Error::file(path, error))?;
         let mut voxels = Vec::new();
         volume.draw(&settings, &mut Stream::new(seed, 0, 0, Purpose::Cubes), |_, cube| {
             voxels.extend_from_slice(cube);
@@ -195,7 +199,7 @@ mod tests {
         write_cubes(&input, size, &cubes).unwrap();
         deform(directory.path(), &input, &["--only", "local-shuffling,outer-cutout", "--count", "2"])
             .unwrap();
-        let read = |name: &str| read_cubes(&directory.path().join("out").join(name), 9, 1).unwrap();
+        let read = |name: &str| read_cubes(&directory.path().join("out").join(name), 9, None, 1).unwrap();
         let (original, deformed) = (read("original.npy"), read("deformed.npy"));
         assert_eq!(original.size, size);
         assert_eq!(original.voxels, cubes[..2 * 16 * 20 * 14]);
@@ -215,7 +219,7 @@ mod tests {
         let voxels = uniform(70 * 66 * 40).iter().map(|value| 2000.0 * value - 1000.0).collect();
         let volume = crate::volume::Volume::new(voxels, size, affine).unwrap();
         crate::volume::write_nifti(&input, &volume, crate::volume::ElementType::Float32).unwrap();
-        let cubes = read_cubes(&input, 3, 1).unwrap();
+        let cubes = read_cubes(&input, 3, None, 1).unwrap();
         assert_eq!((cubes.size, cubes.voxels.len()), ([64, 64, 32], 3 * 64 * 64 * 32));
         assert!(cubes.voxels.iter().all(|value| (0.0..=1.0).contains(value)));
     }

@@ -2,7 +2,7 @@
 
 use super::Common;
 use crate::provenance::{PROVENANCE_KEY, Provenance};
-use crate::volume;
+use crate::volume::{self, ReadOptions};
 use crate::{Error, Result};
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -14,11 +14,15 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   genesis inspect runs/a/checkpoints/best.safetensors
   genesis inspect Genesis_Chest_CT.pt --tensors
-  genesis inspect scan.nii.gz --json")]
+  genesis inspect scan.nii.gz --json
+  genesis inspect film.nrrd --frame 3")]
 pub struct InspectArgs {
-    /// A checkpoint (.safetensors, .pt) or a volume (.nii, .nii.gz, .mhd, .mha, .npy)
+    /// A checkpoint (.safetensors, .pt) or a volume (.nii, .nii.gz, .mhd, .mha, .nrrd, .nhdr, .npy)
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Which volume of a file of several (4D) to read, counted from 0
+    #[arg(long, value_name = "N")]
+    frame: Option<usize>,
     /// List every tensor of a checkpoint
     #[arg(long)]
     tensors: bool,
@@ -33,12 +37,15 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
         return Err(Error::file(&args.file, "does not exist"));
     }
     if volume::is_volume_name(&args.file) {
-        let description = volume::describe(&args.file)?;
+        let description = volume::describe(&args.file, &ReadOptions::frame(args.frame))?;
         if common.json {
             return super::print_json(&description);
         }
         println!("{description}");
         return Ok(());
+    }
+    if args.frame.is_some() {
+        return Err(Error::Usage("--frame is for volumes".into()));
     }
     let description = checkpoint::describe(&args.file)?;
     if common.json {

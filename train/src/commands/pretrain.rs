@@ -87,6 +87,9 @@ pub struct PretrainArgs {
     /// Cubes from each of --volumes [default: 32]
     #[arg(long, value_name = "N", requires = "volumes")]
     per_volume: Option<usize>,
+    /// Which volume of each file of several (4D) in --volumes to read, counted from 0
+    #[arg(long, value_name = "N", requires = "volumes")]
+    frame: Option<usize>,
     /// Voxels left out at each side of --volumes [default: 100,100,30]
     #[arg(long, value_name = "X,Y,Z", value_parser = super::parse_triple, requires = "volumes")]
     border: Option<[usize; 3]>,
@@ -182,6 +185,9 @@ fn resolve(args: &PretrainArgs, common: &Common) -> Result<RunConfig> {
     }
     set(&mut config.data.extraction.per_volume, args.per_volume);
     set(&mut config.data.extraction.border, args.border);
+    if args.frame.is_some() {
+        config.data.extraction.frame = args.frame;
+    }
     if let Some(name) = &args.init {
         config.initialiser = name.parse().map_err(Error::Usage)?;
     }

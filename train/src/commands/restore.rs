@@ -5,7 +5,7 @@ use crate::deform::{Deformer, Recipe, VALIDATION_EPOCH};
 use crate::inference::{SlidingWindow, restore_cubes, restore_volume};
 use crate::progress::Progress;
 use crate::training::load_network;
-use crate::volume::{self, CubeFile, CubeWriter, Reorientation, Volume};
+use crate::volume::{self, CubeFile, CubeWriter, ReadOptions, Reorientation, Volume};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use genesis_kernels::Context;
@@ -26,9 +26,12 @@ pub struct RestoreArgs {
     /// Cubes (.npy, [N, 64, 64, 32] in [0, 1]) or a volume
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// Restored cubes (.npy) or volume (.nii, .nii.gz)
+    /// Restored cubes (.npy) or volume (.nii, .nii.gz, .mha, .nrrd, …)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Which volume of a file of several (4D) to read, counted from 0
+    #[arg(long, value_name = "N")]
+    frame: Option<usize>,
     /// Deform the cubes first, and report the error before and after
     #[arg(long)]
     deform: bool,
@@ -194,7 +197,7 @@ fn whole_volume(
         return Err(Error::Usage("--deform works on cubes (.npy), not on volumes".into()));
     }
     let [low, high] = args.window.map(|bound| bound as f32);
-    let input = read_finite(&args.input)?;
+    let input = read_finite(&args.input, args.frame)?;
     let (canonical, change): (Volume, Reorientation) = input.to_canonical();
     let scaled: Vec<f32> =
         canonical.voxels.iter().map(|&v| ((v - low) / (high - low)).clamp(0.0, 1.0)).collect();
@@ -224,8 +227,8 @@ fn whole_volume(
     Ok(Report { out: args.out.clone(), cubes: windows, identity_mse: None, restored_mse: None, seconds: 0.0 })
 }
 
-fn read_finite(path: &Path) -> Result<Volume> {
-    let volume = volume::read_volume(path)?;
+fn read_finite(path: &Path, frame: Option<usize>) -> Result<Volume> {
+    let volume = volume::read_volume_with(path, &ReadOptions::frame(frame))?;
     volume.check_finite()?;
     Ok(volume)
 }

@@ -45,7 +45,7 @@ pub fn extract_folder(
 ) -> Result<Summary> {
     let paths = volume::list_volumes(folder)?;
     if paths.is_empty() {
-        return Err(Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+        return Err(volume::no_volumes(folder));
     }
     extract_volumes(folder, &paths, 0, settings, seed, on_bad, out, report)
 }
@@ -68,7 +68,7 @@ pub fn extract_volumes(
     let mut writer = CubeWriter::create(out, settings.cube)?;
     let mut summary = Summary { cubes: 0, volumes: 0, skipped: Vec::new(), file: out.to_path_buf() };
     for (index, path) in (first..).zip(paths) {
-        let scaled = volume::read_volume(path)
+        let scaled = volume::read_volume_with(path, &settings.read_options())
             .and_then(|volume| ScaledVolume::new(volume, settings).map_err(|error| Error::file(path, error)));
         let (cubes, passed_over) = match scaled {
             Ok(scaled) => {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::volume::ReadOptions;
 
 /// The kind of scan, which decides the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,6 +27,9 @@ pub struct CubeSettings {
     pub crop: [usize; 2],
     /// Cubes wanted from each volume; 50 times as many corners are tried.
     pub per_volume: usize,
+    /// Which volume of a file of several is read, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<usize>,
     /// Intensities that become 0 and 1; those outside are clipped.
     pub window: [f64; 2],
     /// Percentiles of each volume that become 0 and 1 instead of `window`, for MRI whose units differ from
@@ -54,6 +58,7 @@ impl CubeSettings {
             cube: [64, 64, 32],
             crop: [64, 64],
             per_volume: 32,
+            frame: None,
             window: [-1000.0, 1000.0],
             percentiles: None,
             border: [100, 100, 30],
@@ -71,6 +76,11 @@ impl CubeSettings {
                 ..common
             },
         }
+    }
+
+    /// How each volume is read.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions::frame(self.frame)
     }
 
     /// The tissue level of MRI for a window: a tenth of the way up.

@@ -6,6 +6,7 @@ use crate::task::{TASK_KEY, Task, TaskDescription};
 use crate::training::in_format;
 use crate::{Error, Precision, Result};
 use genesis_autograd::{Tape, Var};
+use crate::volume::ReadOptions;
 use genesis_kernels::Context;
 use genesis_model::checkpoint::{StateDict, read_checkpoint};
 use genesis_model::{Classifier3d, ClassifierConfig, Statistics, UNetConfig, wanted_statistics};
@@ -30,6 +31,8 @@ pub struct Classifier {
     statistics: Statistics,
     /// The task.
     pub task: TaskDescription,
+    /// How volumes are read.
+    pub read: ReadOptions,
 }
 
 impl Classifier {
@@ -63,12 +66,12 @@ impl Classifier {
             return Err(fail(&format!("{TASK_KEY} describes another network than its tensors make")));
         }
         let (statistics, _) = wanted_statistics(state);
-        Ok(Self { network, statistics, task })
+        Ok(Self { network, statistics, task, read: ReadOptions::default() })
     }
 
     /// What cubes the network wants.
     pub fn cropper(&self) -> Cropper {
-        Cropper::of_task(&self.task)
+        Cropper { read: self.read.clone(), ..Cropper::of_task(&self.task) }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Connectivity, SegmentSettings, SlidingWindow, decide, keep_largest_component, segment_volume};
 use crate::preprocess::{Grid, PlaneStream, zeros};
 use crate::task::{TASK_KEY, Task, TaskDescription};
-use crate::volume::{Volume, Voxels, read_channels, write_like};
+use crate::volume::{ReadOptions, Volume, Voxels, read_channels_with, write_like};
 use crate::{Error, Precision, Result};
 use genesis_kernels::Context;
 use genesis_model::checkpoint::{StateDict, read_checkpoint};
@@ -33,6 +33,8 @@ pub struct PredictionSettings {
 pub struct ScanFiles {
     /// The files, in the order of their channels.
     pub files: Vec<PathBuf>,
+    /// How each is read: with a frame chosen, as one channel.
+    pub options: ReadOptions,
     /// They are the channels the network wants and no others; otherwise these are chosen from what they hold.
     pub chosen: bool,
 }
@@ -207,7 +209,7 @@ impl Segmenter {
         let first = scan.files.first().ok_or_else(|| Error::Work("a scan without files".into()))?;
         let mut volumes = Vec::new();
         for file in &scan.files {
-            volumes.extend(read_channels(file)?);
+            volumes.extend(read_channels_with(file, &scan.options)?);
         }
         let about = |error| match error {
             Error::Work(cause) => Error::file(first, cause),

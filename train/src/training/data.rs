@@ -5,7 +5,7 @@ use super::run_directory::RunDirectory;
 use super::source::{CubeFiles, CubeSource};
 use crate::bad_volume::write_report;
 use crate::cubes::extract_volumes;
-use crate::volume::list_volumes;
+use crate::volume::{list_volumes, no_volumes};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<Path
     let directory = config.data.volumes.clone().unwrap_or_default();
     let volumes = list_volumes(&directory)?;
     if volumes.is_empty() {
-        return Err(Error::file(&directory, "holds no volume (.nii, .nii.gz, .hdr, .mhd, .mha)"));
+        return Err(no_volumes(&directory));
     }
     let separate = config.data.valid.is_empty() && volumes.len() > 1;
     let held_out = if separate { held_out(volumes.len(), config.data.held_out) } else { 0 };

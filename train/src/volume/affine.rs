@@ -56,6 +56,12 @@ pub fn check(affine: &Affine) -> Result<(), String> {
     Ok(())
 }
 
+/// The same matrix with the world's first two axes turned around: from LPS to RAS and back.
+pub fn turn_lps_ras(affine: &Affine) -> Affine {
+    // Minus zero would look odd in files and reports.
+    std::array::from_fn(|row| affine[row].map(|value| if row < 2 { 0.0 - value } else { value + 0.0 }))
+}
+
 /// The rotation of a NIfTI quaternion `(b, c, d)` with voxel sizes and offset, as nibabel computes it.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Affine, ByteOrder, Format, affine, read_volume};
+use super::{Affine, ByteOrder, Format, ReadOptions, affine, read_volume_with};
 use crate::error::Result;
 
 /// What [`describe`] finds; [`Display`](fmt::Display) gives one screen of text.
@@ -21,6 +21,10 @@ pub struct Description {
     pub dtype: &'static str,
     /// The stored byte order.
     pub byte_order: ByteOrder,
+    /// Volumes the file holds.
+    pub frames: u64,
+    /// Which of them this describes, counted from 0.
+    pub frame: u64,
     /// Voxels along x, y and z.
     pub size: [usize; 3],
     /// Millimetres between neighbouring voxels.
@@ -52,9 +56,9 @@ pub struct Description {
 /// Reads a volume and tells what it holds.
 ///
 /// # Errors
-/// As [`read_volume`](super::read_volume).
-pub fn describe(path: &Path) -> Result<Description> {
-    let volume = read_volume(path)?;
+/// As [`read_volume_with`].
+pub fn describe(path: &Path, options: &ReadOptions) -> Result<Description> {
+    let volume = read_volume_with(path, options)?;
     let (mut minimum, mut maximum) = (f32::INFINITY, f32::NEG_INFINITY);
     let (mut sum, mut finite) = (0.0f64, 0usize);
     for &value in volume.voxels.iter().filter(|value| value.is_finite()) {
@@ -71,6 +75,8 @@ pub fn describe(path: &Path) -> Result<Description> {
         compressed: volume.source.compressed,
         dtype: volume.source.element.name(),
         byte_order: volume.source.byte_order,
+        frames: volume.source.frames,
+        frame: volume.source.frame,
         size: volume.size,
         spacing: volume.spacing,
         extent: std::array::from_fn(|axis| volume.spacing[axis] * volume.size[axis] as f64),
@@ -100,6 +106,9 @@ impl fmt::Display for Description {
             ByteOrder::Big => "big-endian",
         };
         writeln!(f, "stored as    {}, {order}", self.dtype)?;
+        if self.frames > 1 {
+            writeln!(f, "frame        {} (of {}, counted from 0)", self.frame, self.frames)?;
+        }
         writeln!(f, "size         {x} x {y} x {z} voxels")?;
         writeln!(f, "spacing      {dx:.4} x {dy:.4} x {dz:.4} mm")?;
         writeln!(f, "extent       {ex:.1} x {ey:.1} x {ez:.1} mm")?;

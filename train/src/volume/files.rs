@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{ElementType, Volume, metaimage, nifti, npy, write_metaimage, write_nifti};
+use super::frames::{ReadOptions, Wanted};
+use super::{
+    ElementType, Volume, metaimage, nifti, npy, nrrd, write_metaimage, write_nifti, write_nrrd,
+};
 use crate::error::{Error, Result};
 
 /// The formats a name can mean.
@@ -13,11 +16,15 @@ pub(super) enum Kind {
     Nifti,
     NiftiPair,
     MetaImage,
+    Nrrd,
     Numpy,
 }
 
 /// The names that are understood, for messages.
-const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .npy";
+const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .nrrd, .nhdr, .npy";
+
+/// The names that are written, for messages.
+const WRITTEN: &str = ".nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr or .npy";
 
 pub(super) fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
@@ -28,6 +35,8 @@ pub(super) fn kind(path: &Path) -> Option<Kind> {
         Some(Kind::NiftiPair)
     } else if name.ends_with(".mha") || name.ends_with(".mhd") {
         Some(Kind::MetaImage)
+    } else if name.ends_with(".nrrd") || name.ends_with(".nhdr") {
+        Some(Kind::Nrrd)
     } else if name.ends_with(".npy") {
         Some(Kind::Numpy)
     } else {
@@ -36,51 +45,88 @@ pub(super) fn kind(path: &Path) -> Option<Kind> {
 }
 
 /// True if the name is that of a volume format that is read (`.nii`, `.nii.gz`, `.hdr`, `.img`,
-/// `.mha`, `.mhd`, `.npy`), in any case of letters.
+/// `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.npy`), in any case of letters.
 pub fn is_volume_name(path: &Path) -> bool {
     kind(path).is_some()
 }
 
 /// Reads a volume of any readable format: NIfTI-1 and -2 (one file or a pair; gzip is recognised by
-/// content), MetaImage, and `.npy` arrays `[X, Y, Z]`.
+/// content), MetaImage, NRRD, and `.npy` arrays `[X, Y, Z]`.
 ///
 /// # Errors
 /// If the format is unknown, or the file is damaged, truncated, or not one volume of real numbers.
 pub fn read_volume(path: &Path) -> Result<Volume> {
+    read_volume_with(path, &ReadOptions::default())
+}
+
+/// [`read_volume`] of a file that may hold several volumes on one grid, of which one is chosen: the fourth
+/// dimension of NIfTI and MetaImage, the channels of MetaImage, the axis of NRRD that is not spatial, `[N, X, Y, Z]`
+/// of `.npy`.
+///
+/// # Errors
+/// As [`read_volume`]; a file of several of which none is chosen; a choice that is not there.
+pub fn read_volume_with(path: &Path, options: &ReadOptions) -> Result<Volume> {
+    read_wanted(path, Wanted::One(options.frame))?.pop().ok_or_else(|| Error::file(path, "holds no volume"))
+}
+
+/// Reads the channels of a scan: all volumes of a file of several (4D NIfTI files of BraTS in the Medical
+/// Segmentation Decathlon), or the one volume of any other file.
+///
+/// # Errors
+/// As [`read_volume`]; more than [`MAX_VOXELS`](super::MAX_VOXELS) voxels in all.
+pub fn read_channels(path: &Path) -> Result<Vec<Volume>> {
+    read_wanted(path, Wanted::All)
+}
+
+/// The one volume that is chosen, or with no choice all [channels](read_channels).
+///
+/// # Errors
+/// As [`read_channels`] and [`read_volume_with`].
+pub fn read_channels_with(path: &Path, options: &ReadOptions) -> Result<Vec<Volume>> {
+    match options.frame {
+        Some(_) => Ok(vec![read_volume_with(path, options)?]),
+        None => read_channels(path),
+    }
+}
+
+fn read_wanted(path: &Path, wanted: Wanted) -> Result<Vec<Volume>> {
+    match known(path)? {
+        Kind::Nifti | Kind::NiftiPair => nifti::read(path, wanted),
+        Kind::MetaImage => metaimage::read(path, wanted),
+        Kind::Nrrd => nrrd::read(path, wanted),
+        Kind::Numpy => npy::read_volumes(path, wanted),
+    }
+}
+
+/// How many channels a scan's file has, as [`read_channels`] would find; only the header is read.
+///
+/// # Errors
+/// A header that cannot be read.
+pub fn channel_count(path: &Path) -> Result<usize> {
+    let count = match known(path)? {
+        Kind::Nifti | Kind::NiftiPair => nifti::frame_count(path)?,
+        Kind::MetaImage => metaimage::frame_count(path)?,
+        Kind::Nrrd => nrrd::frame_count(path)?,
+        Kind::Numpy => npy::frame_count(path)?,
+    };
+    usize::try_from(count).map_err(|_| Error::file(path, format!("holds {count} volumes")))
+}
+
+fn known(path: &Path) -> Result<Kind> {
     match kind(path) {
-        Some(Kind::Nifti | Kind::NiftiPair) => nifti::read(path),
-        Some(Kind::MetaImage) => metaimage::read(path),
-        Some(Kind::Numpy) => npy::read_volume(path),
+        Some(kind) => Ok(kind),
         None if path.is_dir() => Err(Error::file(path, "is a directory, a volume file is needed")),
         None => Err(Error::file(path, format!("is of no volume format that is read ({NAMES})"))),
     }
 }
 
-/// Reads the channels of a scan: the volumes of a 4D NIfTI file (BraTS of the Medical Segmentation
-/// Decathlon), or the one volume of any other file.
-///
-/// # Errors
-/// As [`read_volume`]; more than [`MAX_VOXELS`](super::MAX_VOXELS) voxels in all.
-pub fn read_channels(path: &Path) -> Result<Vec<Volume>> {
-    match kind(path) {
-        Some(Kind::Nifti | Kind::NiftiPair) => nifti::read_channels(path),
-        _ => Ok(vec![read_volume(path)?]),
-    }
+/// The error about a folder in which [`list_volumes`] finds nothing.
+pub fn no_volumes(folder: &Path) -> Error {
+    Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd, .nrrd, .nhdr)")
 }
 
-/// How many channels a scan's file has, as [`read_channels`] would find; of a NIfTI file only the header is read.
-///
-/// # Errors
-/// A header that cannot be read.
-pub fn channel_count(path: &Path) -> Result<usize> {
-    match kind(path) {
-        Some(Kind::Nifti | Kind::NiftiPair) => nifti::channel_count(path),
-        _ => Ok(1),
-    }
-}
-
-/// Writes a volume in the format its name asks for (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.npy`; a
-/// `.npy` file is always `float32`).
+/// Writes a volume in the format its name asks for (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.npy`;
+/// a `.npy` file is always `float32`).
 ///
 /// # Errors
 /// If the format is unknown, a voxel does not fit `stored`, or the disk refuses.
@@ -88,28 +134,27 @@ pub fn write_volume(path: &Path, volume: &Volume, stored: ElementType) -> Result
     match kind(path) {
         Some(Kind::Nifti) => write_nifti(path, volume, stored),
         Some(Kind::MetaImage) => write_metaimage(path, volume, stored),
+        Some(Kind::Nrrd) => write_nrrd(path, volume, stored),
         Some(Kind::Numpy) => npy::write_volume(path, volume),
-        Some(Kind::NiftiPair) | None => Err(Error::Usage(format!(
-            "{}: the name must end in .nii, .nii.gz, .mha, .mhd or .npy to be written",
-            path.display()
-        ))),
+        Some(Kind::NiftiPair) | None => Err(not_written(path)),
     }
+}
+
+fn not_written(path: &Path) -> Error {
+    Error::Usage(format!("{}: the name must end in {WRITTEN} to be written", path.display()))
 }
 
 /// Copies a volume into another file, of the format the new name asks for. The number format is kept
 /// if it holds every voxel exactly (scaling included), else the voxels become `float32`.
 ///
 /// # Errors
-/// As [`read_volume`] and [`write_volume`].
-pub fn convert(from: &Path, to: &Path) -> Result<()> {
+/// As [`read_volume_with`] and [`write_volume`].
+pub fn convert(from: &Path, to: &Path, options: &ReadOptions) -> Result<()> {
     // The name is checked before the work of reading.
     if matches!(kind(to), None | Some(Kind::NiftiPair)) {
-        return Err(Error::Usage(format!(
-            "{}: the name must end in .nii, .nii.gz, .mha, .mhd or .npy to be written",
-            to.display()
-        )));
+        return Err(not_written(to));
     }
-    let volume = read_volume(from)?;
+    let volume = read_volume_with(from, options)?;
     if matches!(volume.source.element, ElementType::Float64 | ElementType::Int64 | ElementType::Uint64)
         || volume.source.element.bytes() == 4 && volume.voxels.iter().any(|value| value.abs() >= 16_777_216.0)
     {
@@ -172,7 +217,7 @@ fn collect(
             collect(&path, found, visited, depth + 1)?;
         } else if path.is_file() {
             let listed = match kind(&path) {
-                Some(Kind::Nifti | Kind::MetaImage) => true,
+                Some(Kind::Nifti | Kind::MetaImage | Kind::Nrrd) => true,
                 // Only headers have a partner `.img`; other programs use `.hdr` for other things.
                 Some(Kind::NiftiPair) => nifti::companion(&path, "hdr", "img").is_some(),
                 Some(Kind::Numpy) | None => false,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use bzip2::read::MultiBzDecoder;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 use crate::error::{Error, Result};
@@ -21,8 +22,18 @@ pub(super) struct Input {
     stream: Box<dyn Read>,
     /// Length of the file on disk from where the stream starts.
     stored: u64,
-    compressed: bool,
+    packing: Packing,
     taken: u64,
+}
+
+/// How the content is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    None,
+    /// gzip or zlib.
+    Deflate,
+    /// bzip2 from this byte of the file on.
+    Bzip2(u64),
 }
 
 /// Opens a regular file and gives its length.
@@ -50,7 +61,7 @@ impl Input {
             path: path.to_path_buf(),
             stream: Box::new(BufReader::with_capacity(1 << 17, file)),
             stored: length.saturating_sub(offset),
-            compressed: false,
+            packing: Packing::None,
             taken: 0,
         })
     }
@@ -89,33 +100,42 @@ impl Input {
         } else {
             Box::new(plain)
         };
-        Ok(Self { path: path.to_path_buf(), stream, stored, compressed: gzip || zlib, taken: 0 })
+        let packing = if gzip || zlib { Packing::Deflate } else { Packing::None };
+        Ok(Self { path: path.to_path_buf(), stream, stored, packing, taken: 0 })
+    }
+
+    /// An open bzip2 file (one or several members) from `offset` on.
+    pub fn bzip2(path: &Path, file: File, offset: u64) -> Result<Self> {
+        let plain = Self::raw(path, file, offset)?;
+        let stream = Box::new(MultiBzDecoder::new(BufReader::with_capacity(1 << 17, plain.stream)));
+        Ok(Self { stream, packing: Packing::Bzip2(offset), ..plain })
     }
 
     /// True if the content is decompressed on the way.
     pub fn is_compressed(&self) -> bool {
-        self.compressed
+        self.packing != Packing::None
     }
 
     /// Refuses, before any memory is reserved, a header that asks for more bytes than the file can hold.
     pub fn check_holds(&self, bytes: u64) -> Result<()> {
         let needed = self.taken.saturating_add(bytes);
-        if !self.compressed && needed > self.stored {
-            return Err(Error::file(
-                &self.path,
-                format!("is truncated: the header asks for {needed} bytes, the file has {}", self.stored),
-            ));
-        }
-        if self.compressed && needed / MAX_EXPANSION > self.stored {
-            return Err(Error::file(
-                &self.path,
-                format!(
-                    "is truncated: the header asks for {needed} bytes, more than {} compressed bytes can hold",
-                    self.stored
-                ),
-            ));
-        }
-        Ok(())
+        let cause = match self.packing {
+            Packing::None if needed > self.stored => {
+                format!("is truncated: the header asks for {needed} bytes, the file has {}", self.stored)
+            }
+            Packing::Deflate if needed / MAX_EXPANSION > self.stored => format!(
+                "is truncated: the header asks for {needed} bytes, more than {} compressed bytes can hold",
+                self.stored
+            ),
+            Packing::Bzip2(offset) => {
+                // A few bytes of bzip2 may stand for millions, so only unpacking tells.
+                let (file, _) = open_file(&self.path)?;
+                let mut trial = Self::bzip2(&self.path, file, offset)?;
+                return trial.skip(needed, "the voxels");
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::file(&self.path, cause))
     }
 
     /// Fills `buffer`; `what` names the part for the error message.
@@ -137,11 +157,13 @@ impl Input {
         Ok(())
     }
 
-    /// Reads a compressed stream to its end, so that its checksum is compared.
-    pub fn finish(mut self) -> Result<()> {
-        if !self.compressed {
+    /// Reads a compressed stream to its end, so that its checksum is compared: `rest` bytes that were not needed,
+    /// then what the compressor left behind them.
+    pub fn finish(mut self, rest: u64) -> Result<()> {
+        if self.packing == Packing::None {
             return Ok(());
         }
+        self.skip(rest, "the voxels")?;
         let rest = io::copy(&mut self.stream.by_ref().take(MAX_TRAILING + 1), &mut io::sink())
             .map_err(|error| Error::file(&self.path, format!("is damaged: {error}")))?;
         if rest > MAX_TRAILING {

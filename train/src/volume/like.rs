@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::element::ByteOrder;
 use super::files::{Kind, kind};
-use super::{ElementType, Volume, metaimage, nifti, planes, write_volume};
+use super::{
+    ElementType, ReadOptions, Volume, channel_count, metaimage, nifti, nrrd, planes, read_volume_with, write_volume,
+};
 use crate::error::{Error, Result};
 
 /// Voxels of a result, z fastest.
@@ -53,7 +55,8 @@ impl Voxels<'_> {
 
 /// Writes voxels of `size` on the grid of the file `input`. In the same format, every header field of the
 /// geometry is copied as it stands (sform, qform, voxel sizes, units; TransformMatrix, Offset,
-/// ElementSpacing and whatever else the header says); another format gets the affine matrix.
+/// ElementSpacing, space directions and whatever else the header says); another format, and MetaImage and NRRD
+/// files of several volumes, get the affine matrix.
 ///
 /// # Errors
 /// Another number of voxels; an input whose header cannot be read any more; a name that no format
@@ -66,13 +69,19 @@ pub fn write_like(input: &Path, path: &Path, size: [usize; 3], voxels: Voxels<'_
         (Some(Kind::Nifti | Kind::NiftiPair), Some(Kind::Nifti)) => {
             nifti::write_like(input, path, size, voxels)
         }
-        (Some(Kind::MetaImage), Some(Kind::MetaImage)) => metaimage::write_like(input, path, size, voxels),
+        // A header of several volumes is not that of one.
+        (Some(Kind::MetaImage), Some(Kind::MetaImage)) if channel_count(input)? == 1 => {
+            metaimage::write_like(input, path, size, voxels)
+        }
+        (Some(Kind::Nrrd), Some(Kind::Nrrd)) if channel_count(input)? == 1 => {
+            nrrd::write_like(input, path, size, voxels)
+        }
         _ => {
             let values = match voxels {
                 Voxels::Labels(labels) => labels.iter().map(|&label| f32::from(label)).collect(),
                 Voxels::Probabilities(values) => values.to_vec(),
             };
-            let place = super::read_channels(input)?.swap_remove(0);
+            let place = read_volume_with(input, &ReadOptions::frame(Some(0)))?;
             let (affine, source) = (place.affine, place.source);
             let mut volume = Volume::new(values, size, affine)?;
             volume.source = source;

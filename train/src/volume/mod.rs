@@ -1,6 +1,6 @@
-//! Medical volumes: NIfTI-1, NIfTI-2, MetaImage and NumPy files, read into one type and written back.
+//! Medical volumes: NIfTI-1, NIfTI-2, MetaImage, NRRD and NumPy files, read into one type and written back.
 //!
-//! [`read_volume`] reads any of them, [`write_volume`] writes the format the name asks for,
+//! [`read_volume`] reads any of them ([`read_volume_with`] a frame of a file of several), [`write_volume`] writes the format the name asks for,
 //! [`list_volumes`] finds them in a folder, [`describe`] tells what one holds, [`convert`] copies one
 //! into another format. [`CubeFile`] and [`CubeWriter`] are for files of many cubes.
 //!
@@ -9,13 +9,16 @@
 
 pub mod affine;
 mod describe;
+mod detached;
 mod element;
 mod files;
+mod frames;
 mod input;
 mod like;
 mod metaimage;
 mod nifti;
 mod npy;
+mod nrrd;
 mod orientation;
 mod planes;
 #[cfg(test)]
@@ -29,12 +32,15 @@ pub use affine::Affine;
 pub use describe::{Description, describe};
 pub use element::{ByteOrder, ELEMENT_TYPES, ElementType};
 pub use files::{
-    channel_count, convert, is_volume_name, list_volumes, read_channels, read_volume, write_volume,
+    channel_count, convert, is_volume_name, list_volumes, no_volumes, read_channels, read_channels_with,
+    read_volume, read_volume_with, write_volume,
 };
+pub use frames::ReadOptions;
 pub use like::{Voxels, write_like};
 pub use metaimage::write_metaimage;
 pub use nifti::write_nifti;
 pub use npy::{CubeFile, CubeWriter, NpyArray, read_npy, write_npy};
+pub use nrrd::write_nrrd;
 pub use orientation::{CANONICAL, Reorientation};
 
 use crate::error::{Error, Result};
@@ -54,6 +60,9 @@ pub enum Format {
     /// MetaImage: `.mha`, or `.mhd` with `.raw`/`.zraw`.
     #[serde(rename = "MetaImage")]
     MetaImage,
+    /// NRRD: `.nrrd`, or `.nhdr` with its data files.
+    #[serde(rename = "NRRD")]
+    Nrrd,
     /// A NumPy array, which has no geometry.
     #[serde(rename = "NumPy")]
     Numpy,
@@ -69,6 +78,7 @@ impl Format {
             Self::Nifti1 => "NIfTI-1",
             Self::Nifti2 => "NIfTI-2",
             Self::MetaImage => "MetaImage",
+            Self::Nrrd => "NRRD",
             Self::Numpy => "NumPy",
             Self::Memory => "memory",
         }
@@ -92,6 +102,10 @@ pub struct Source {
     pub affine_from: &'static str,
     /// NIfTI's code of the world space: 1 scanner, 2 aligned, 3 Talairach, 4 MNI.
     pub space_code: i16,
+    /// How many volumes the file holds.
+    pub frames: u64,
+    /// Which of them this is, counted from 0.
+    pub frame: u64,
 }
 
 impl Default for Source {
@@ -104,6 +118,8 @@ impl Default for Source {
             scaling: None,
             affine_from: "this program",
             space_code: 1,
+            frames: 1,
+            frame: 0,
         }
     }
 }
@@ -136,6 +152,25 @@ impl Volume {
         }
         affine::check(&affine).map_err(Error::Work)?;
         Ok(Self { voxels, size, spacing: affine::spacing(&affine), affine, source: Source::default() })
+    }
+
+    /// The volumes of a file, which share everything but their voxels; the first of `voxels` is frame `first`.
+    fn of_file(
+        voxels: Vec<Vec<f32>>,
+        size: [usize; 3],
+        affine: Affine,
+        source: &Source,
+        first: u64,
+    ) -> Vec<Self> {
+        let spacing = affine::spacing(&affine);
+        let volume = |(frame, voxels)| Self {
+            voxels,
+            size,
+            spacing,
+            affine,
+            source: Source { frame, ..source.clone() },
+        };
+        (first..).zip(voxels).map(volume).collect()
     }
 
     /// A volume of other intensities at the same place: same size, affine matrix and source.

@@ -6,7 +6,7 @@ use crate::commands::{Common, print_json};
 use crate::inference::{Classifier, ClassifySettings, classify_table, predicted_class};
 use crate::progress::Progress;
 use crate::report::file::write_atomically;
-use crate::volume::{is_volume_name, list_volumes};
+use crate::volume::{ReadOptions, is_volume_name, list_volumes, no_volumes};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,7 @@ pub(super) fn run(args: &PredictArgs, mut classifier: Classifier, common: &Commo
         flips: args.flips,
         precision: common.precision(),
     };
+    classifier.read = ReadOptions::frame(args.frame);
     let progress = Progress::new("classifying", table.rows.len() as u64, common.quiet);
     let mut before = 0;
     let probabilities = classify_table(&common.context()?, &mut classifier, &table, &settings, |done, _| {
@@ -103,7 +104,7 @@ fn of_volumes(input: &Path, classes: &[String]) -> Result<CandidateTable> {
         false => return Err(Error::file(input, "is neither a table (.csv) nor a volume")),
     };
     if paths.is_empty() {
-        return Err(Error::file(input, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+        return Err(no_volumes(input));
     }
     let row = |(number, path): (usize, PathBuf)| Candidate {
         name: path.display().to_string(),

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 #[command(
     after_help = "Labels are written in the input's format, on its grid, under its header, with the values of the \
 data set the network was trained on (of merged labels the first: 1 for 1+2+4=whole). Scans with several channels \
-are one 4D NIfTI file, or files name_0000, name_0001, … or name_flair, name_t1, … (BraTS), of which any one may \
+are one 4D file, or files name_0000, name_0001, … or name_flair, name_t1, … (BraTS), of which any one may \
 be given; the channels the network was trained on are taken.
 
 A classifier takes a table (path[,group][,x,y,z], or LUNA16's candidates with --volumes), a volume or a folder, of \
@@ -34,6 +34,7 @@ Examples:
   genesis predict --weights best.safetensors --input ct.mhd --out ct-liver.mhd --largest-component
   genesis predict --weights best.safetensors --input brain_0000.nii.gz --out brain.nii.gz --probabilities p.nii.gz
   genesis predict --weights best.safetensors --input scans/ --out labels/ --class-numbers
+  genesis predict --weights best.safetensors --input film.nrrd --frame 3 --out labels.nrrd
   genesis predict --weights runs/nodules/checkpoints/best.safetensors --input candidates.csv --out nodules.csv --flips"
 )]
 pub struct PredictArgs {
@@ -55,6 +56,9 @@ pub struct PredictArgs {
     /// Label by the numbers of the classes, 0, 1, 2, …, instead of the data set's values
     #[arg(long)]
     class_numbers: bool,
+    /// Which volume of a file of several (4D) to take alone, counted from 0 [default: all, as channels]
+    #[arg(long, value_name = "N")]
+    frame: Option<usize>,
     /// Overlap of neighbouring windows
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
     overlap: f64,

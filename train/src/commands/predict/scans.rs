@@ -4,7 +4,7 @@ use super::PredictArgs;
 use crate::finetune::{is_brats_segmentation, sequence_file, sequence_of};
 use crate::inference::{ScanFiles, split_extension};
 use crate::task::{Inputs, TaskDescription};
-use crate::volume::{channel_count, is_volume_name, list_volumes};
+use crate::volume::{ReadOptions, channel_count, is_volume_name, list_volumes, no_volumes};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ pub(super) fn of_file(args: &PredictArgs, task: &TaskDescription) -> Result<Scan
     if same(&args.input, &args.out) {
         return Err(Error::Usage(format!("--out {} would replace the input", args.out.display())));
     }
-    let alone = || ScanFiles { files: vec![args.input.clone()], chosen: false };
-    let files = channels_beside(&args.input, task).map_or_else(alone, |(_, files)| files);
+    let alone = || ScanFiles { files: vec![args.input.clone()], options: options(args), chosen: false };
+    let files = channels_beside(&args.input, task, args).map_or_else(alone, |(_, files)| files);
     Ok(Scan { files, out: args.out.clone(), probabilities: args.probabilities.clone() })
 }
 
@@ -53,17 +53,18 @@ pub(super) fn in_folder(args: &PredictArgs, task: &TaskDescription) -> Result<Ve
             continue;
         }
         let relative = path.strip_prefix(&args.input).unwrap_or(&path);
-        match channels_beside(&path, task) {
+        match channels_beside(&path, task, args) {
             Some((name, files)) => {
                 scans.insert(relative.with_file_name(name), files);
             }
             None => {
-                scans.insert(relative.to_path_buf(), ScanFiles { files: vec![path], chosen: false });
+                let files = ScanFiles { files: vec![path.clone()], options: options(args), chosen: false };
+                scans.insert(relative.to_path_buf(), files);
             }
         }
     }
     if scans.is_empty() {
-        return Err(Error::file(&args.input, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+        return Err(no_volumes(&args.input));
     }
     let scan = |(mut target, files): (PathBuf, ScanFiles)| {
         // The pair is read, but written as one file.
@@ -79,7 +80,7 @@ pub(super) fn in_folder(args: &PredictArgs, task: &TaskDescription) -> Result<Ve
 /// For a file that is one channel of a scan: the scan's file name, and the files of the channels the network
 /// wants, whether they are there or not. A file of several volumes is a scan by itself, and so is any file where
 /// the network was trained on scans of one channel.
-fn channels_beside(path: &Path, task: &TaskDescription) -> Option<(String, ScanFiles)> {
+fn channels_beside(path: &Path, task: &TaskDescription, args: &PredictArgs) -> Option<(String, ScanFiles)> {
     if task.channels == 1 && task.inputs.is_none() {
         return None;
     }
@@ -90,19 +91,25 @@ fn channels_beside(path: &Path, task: &TaskDescription) -> Option<(String, ScanF
         (Some(inputs), Some((case, _))) if of_sequences(task) => {
             let names = inputs.channels.iter().filter_map(|input| input.name.as_deref());
             let files: Option<_> = names.map(|wanted| sequence_file(stem, wanted).map(beside)).collect();
-            (case, ScanFiles { files: files?, chosen: true })
+            (case, ScanFiles { files: files?, options: options(args), chosen: true })
         }
-        _ => numbered(stem, task, beside)?,
+        _ => numbered(stem, task, options(args), beside)?,
     };
     // A file that cannot be read is reported when it is.
-    let single = channel_count(path).unwrap_or(1) == 1;
+    let single = args.frame.is_some() || channel_count(path).unwrap_or(1) == 1;
     single.then(|| (format!("{case}{extension}"), files))
+}
+
+/// How the files are read.
+fn options(args: &PredictArgs) -> ReadOptions {
+    ReadOptions::frame(args.frame)
 }
 
 /// The case and the files for the name `case_0003`.
 fn numbered<'a>(
     stem: &'a str,
     task: &TaskDescription,
+    options: ReadOptions,
     beside: impl Fn(String) -> PathBuf,
 ) -> Option<(&'a str, ScanFiles)> {
     let (case, digits) = stem.rsplit_once('_')?;
@@ -114,13 +121,13 @@ fn numbered<'a>(
     if file(of).is_file() {
         // More than scans of training had: refused when the network's channels are looked for.
         let files = (0..).map(file).take_while(|file| file.is_file()).collect();
-        return Some((case, ScanFiles { files, chosen: false }));
+        return Some((case, ScanFiles { files, options, chosen: false }));
     }
     let files = match &task.inputs {
         Some(inputs) => inputs.channels.iter().map(|input| file(input.number)).collect(),
         None => (0..of).map(file).collect(),
     };
-    Some((case, ScanFiles { files, chosen: true }))
+    Some((case, ScanFiles { files, options, chosen: true }))
 }
 
 /// Whether the network was trained on sequences named as BraTS names them.

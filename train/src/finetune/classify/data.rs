@@ -119,7 +119,12 @@ impl ClassifiedCubes {
         let channels = channel_count(&table.rows[0].path)?;
         let is_turned = turns(&config.augmentation);
         let margin = config.cube.map(|extent| if is_turned { extent / MARGIN } else { 0 });
-        let valid = Cropper { preprocessing: config.preprocessing.clone(), extents: config.cube, channels };
+        let valid = Cropper {
+            preprocessing: config.preprocessing.clone(),
+            extents: config.cube,
+            channels,
+            read: Default::default(),
+        };
         let wide = std::array::from_fn(|axis| config.cube[axis] + 2 * margin[axis]);
         let croppers = [Cropper { extents: wide, ..valid.clone() }, valid];
         let bound = data.cache_mib.saturating_mul(1 << 20);

@@ -2,6 +2,7 @@
 
 use crate::volume::affine::{self, Affine};
 use crate::volume::element::{ByteOrder, ElementType};
+use crate::volume::frames::Frames;
 
 /// Where the voxels are.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub(super) enum DataFile {
 pub(super) struct Header {
     /// Voxels along x, y and z.
     pub size: [u64; 3],
+    /// The volumes: those of a fourth dimension, or the channels of a voxel.
+    pub frames: Frames,
     /// Number format.
     pub element: ElementType,
     /// Byte order of the voxels.
@@ -57,13 +60,19 @@ impl Header {
         if dimensions != sizes.len() || !(1..=10).contains(&dimensions) {
             return Err(format!("NDims is {dimensions}, but DimSize is {size_text}"));
         }
-        if sizes.iter().skip(3).any(|&n| n != 1) {
-            return Err(format!("holds several volumes (DimSize {size_text}), one 3D volume is needed"));
-        }
-        let channels = find(&["ElementNumberOfChannels"]).unwrap_or("1");
-        if channels != "1" {
-            return Err(format!("has {channels} channels per voxel, only one is read"));
-        }
+        let further: Vec<u64> = sizes.iter().skip(3).copied().filter(|&n| n != 1).collect();
+        let channels = find(&["ElementNumberOfChannels"])
+            .map_or(Ok(1), |text| number::<u64>("ElementNumberOfChannels", text))?;
+        let frames = match further[..] {
+            [] if channels > 0 => Frames { count: channels, axis: if channels == 1 { 3 } else { 0 } },
+            [count] if channels == 1 && count > 0 => Frames { count, axis: 3 },
+            _ => {
+                return Err(format!(
+                    "holds volumes in more than one way (DimSize {size_text}, {channels} channels per voxel), \
+                     one dimension beyond the third is read, or channels"
+                ));
+            }
+        };
         for (name, neutral) in
             [("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)]
         {
@@ -82,6 +91,7 @@ impl Header {
             flag("BinaryDataByteOrderMSB", find(&["BinaryDataByteOrderMSB", "ElementByteOrderMSB"]), false)?;
         Ok(Self {
             size: std::array::from_fn(|axis| sizes.get(axis).copied().unwrap_or(1)),
+            frames,
             element: element(find(&["ElementType"]).ok_or("the header has no ElementType")?)?,
             byte_order: if big_endian { ByteOrder::Big } else { ByteOrder::Little },
             compressed: flag("CompressedData", find(&["CompressedData"]), false)?,
@@ -181,7 +191,7 @@ fn element(name: &str) -> Result<ElementType, String> {
         "MET_LONG_LONG" => ElementType::Int64,
         "MET_FLOAT" => ElementType::Float32,
         "MET_DOUBLE" => ElementType::Float64,
-        other => return Err(format!("ElementType {other} is not read (one real number per voxel is)")),
+        other => return Err(format!("ElementType {other} is not read (real numbers are)")),
     })
 }
 
@@ -202,8 +212,6 @@ fn world<'a>(dimensions: usize, find: &impl Fn(&[&str]) -> Option<&'a str>) -> R
     let mut affine = affine::IDENTITY;
     let used = dimensions.min(3);
     for row in 0..3 {
-        // LPS to RAS.
-        let sign = if row < 2 { -1.0 } else { 1.0 };
         for axis in 0..3 {
             let inside = row < used && axis < used;
             let direction = match &matrix {
@@ -211,11 +219,10 @@ fn world<'a>(dimensions: usize, find: &impl Fn(&[&str]) -> Option<&'a str>) -> R
                 _ => f64::from(u8::from(row == axis)),
             };
             let length = if axis < used { spacing.as_ref().map_or(1.0, |s| s[axis]) } else { 1.0 };
-            affine[row][axis] = sign * direction * length;
+            affine[row][axis] = direction * length;
         }
-        affine[row][3] = offset.as_ref().filter(|_| row < used).map_or(0.0, |offset| sign * offset[row]);
+        affine[row][3] = offset.as_ref().filter(|_| row < used).map_or(0.0, |offset| offset[row]);
     }
     affine::check(&affine)?;
-    // Minus zero would look odd in reports.
-    Ok(affine.map(|row| row.map(|value| value + 0.0)))
+    Ok(affine::turn_lps_ras(&affine))
 }

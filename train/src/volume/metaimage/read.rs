@@ -1,45 +1,50 @@
 //! Reading MetaImage files.
 
+use std::fs::File;
 use std::io::Read;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use super::header::{DataFile, Header};
 use crate::error::{Error, Result};
 use crate::volume::affine::file_error;
+use crate::volume::frames::Wanted;
 use crate::volume::input::{self, Input};
 use crate::volume::planes::{self, Layout};
-use crate::volume::{Format, Source, Volume, affine};
+use crate::volume::{Format, Source, Volume, detached};
 
 /// A header longer than this is taken for damage.
 pub(super) const MAX_HEADER: u64 = 1 << 16;
 
-/// Reads a `.mha` file, or a `.mhd` file and its data file.
+/// Number of volumes in a file; only its header is read.
 ///
 /// # Errors
-/// If header or data are damaged, truncated, or of a kind that is not read; if the data file lies
-/// outside the header's folder.
-pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
+/// A file that cannot be read or is not MetaImage.
+pub(in crate::volume) fn frame_count(path: &Path) -> Result<u64> {
+    Ok(open(path)?.1.frames.count)
+}
+
+fn open(path: &Path) -> Result<(File, Header)> {
     let (file, _) = input::open_file(path)?;
     let mut start = Vec::new();
     (&file).take(MAX_HEADER).read_to_end(&mut start).map_err(Error::io("read", path))?;
     let header = Header::parse(&start).map_err(file_error(path))?;
-    let count = planes::voxel_count(path, header.size)?;
-    let bytes = count * header.element.bytes() as u64;
+    Ok((file, header))
+}
+
+/// Reads the wanted volumes of a `.mha` file, or of a `.mhd` file and its data file.
+///
+/// # Errors
+/// If header or data are damaged, truncated, or of a kind that is not read; if the data file lies
+/// outside the header's folder; as [`Wanted::of`].
+pub(in crate::volume) fn read(path: &Path, wanted: Wanted) -> Result<Vec<Volume>> {
+    let (file, header) = open(path)?;
+    let wanted = wanted.of(path, header.frames.count)?;
+    let bytes = planes::stored_bytes(path, header.size, header.frames, &wanted, header.element)?;
 
     let (data_path, file, text_length) = match &header.data_file {
         DataFile::Local => (path.to_path_buf(), file, header.length as u64),
         DataFile::Other(name) => {
-            // A header from elsewhere must not make this program read arbitrary files.
-            let relative = Path::new(name);
-            let inside =
-                relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-            if !inside || relative.as_os_str().is_empty() {
-                return Err(Error::file(
-                    path,
-                    format!("ElementDataFile is {name:?}, which leaves the folder of the header"),
-                ));
-            }
-            let data_path = path.with_file_name(relative);
+            let data_path = detached::beside(path, "ElementDataFile", name)?;
             let (file, _) = input::open_file(&data_path)?;
             (data_path, file, 0)
         }
@@ -82,15 +87,18 @@ pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
         Input::raw(&data_path, file, offset)?
     };
     stream.check_holds(bytes)?;
+    let first = wanted.start;
     let layout = Layout {
-        // `voxel_count` bounded the product, so each size fits.
+        // `stored_bytes` bounded the product, so each size fits.
         size: header.size.map(|n| n as usize),
         element: header.element,
         byte_order: header.byte_order,
         scaling: None,
+        frames: header.frames,
+        wanted,
     };
     let voxels = planes::read(&data_path, &mut stream, &layout)?;
-    stream.finish()?;
+    stream.finish(layout.rest())?;
     let source = Source {
         format: Format::MetaImage,
         element: header.element,
@@ -99,7 +107,8 @@ pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
         scaling: None,
         affine_from: "TransformMatrix, ElementSpacing and Offset",
         space_code: 1,
+        frames: header.frames.count,
+        frame: 0,
     };
-    let spacing = affine::spacing(&header.affine);
-    Ok(Volume { voxels, size: layout.size, spacing, affine: header.affine, source })
+    Ok(Volume::of_file(voxels, layout.size, header.affine, &source, first))
 }

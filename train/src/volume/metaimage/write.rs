@@ -71,14 +71,14 @@ pub(super) fn element_name(stored: ElementType) -> Option<&'static str> {
 fn header_text(volume: &Volume, element: &str, compressed_size: usize, data_name: &str) -> String {
     let join = |values: &[f64]| values.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
     let lengths = affine::spacing(&volume.affine);
-    let lps = |row: usize, value: f64| if row < 2 { 0.0 - value } else { value };
+    let lps = affine::turn_lps_ras(&volume.affine);
     let mut matrix = Vec::with_capacity(9);
     for axis in 0..3 {
         for row in 0..3 {
-            matrix.push(lps(row, volume.affine[row][axis] / lengths[axis]));
+            matrix.push(lps[row][axis] / lengths[axis]);
         }
     }
-    let offset: [f64; 3] = std::array::from_fn(|row| lps(row, volume.affine[row][3]));
+    let offset = lps.map(|row| row[3]);
     let [x, y, z] = volume.size;
     format!(
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n\
@@ -86,7 +86,7 @@ fn header_text(volume: &Volume, element: &str, compressed_size: usize, data_name
          Offset = {}\nCenterOfRotation = 0 0 0\nAnatomicalOrientation = RAI\nElementSpacing = {}\n\
          DimSize = {x} {y} {z}\nElementType = {element}\nElementDataFile = {data_name}\n",
         join(&matrix),
-        join(&offset),
+        join(&offset[..3]),
         join(&lengths),
     )
 }

@@ -149,37 +149,25 @@ impl Header {
         })
     }
 
-    /// The three sizes; missing dimensions and trailing ones count as 1.
+    /// The three sizes and the number of volumes; missing dimensions count as 1. The volumes are those of the one
+    /// dimension beyond the third that is larger than 1: the fourth (time), or the fifth (components of a vector).
     ///
     /// # Errors
-    /// If a size is negative, or there is more than one volume (4D and up).
-    pub(super) fn size(&self) -> Result<[u64; 3], String> {
+    /// If a size is below 1, or several dimensions beyond the third are larger than 1.
+    pub(super) fn size_and_volumes(&self) -> Result<([u64; 3], u64), String> {
         if let Some(&bad) = self.dimensions.iter().find(|&&n| n < 1) {
             return Err(format!("the header gives a size of {bad}"));
         }
-        if self.dimensions.iter().skip(3).any(|&n| n != 1) {
+        let mut further = self.dimensions.iter().skip(3).filter(|&&n| n > 1);
+        let volumes = further.next().map_or(1, |&n| n as u64);
+        if further.next().is_some() {
             let sizes: Vec<String> = self.dimensions.iter().map(i64::to_string).collect();
             return Err(format!(
-                "holds several volumes (size {}), one 3D volume is needed; split it first",
+                "has more than one dimension beyond the third (size {}), at most one is read",
                 sizes.join("x")
             ));
         }
-        Ok(std::array::from_fn(|axis| self.dimensions.get(axis).map_or(1, |&n| n as u64)))
-    }
-
-    /// The three sizes and the number of volumes of a 3D or 4D file.
-    ///
-    /// # Errors
-    /// As [`Header::size`], for 5D and up.
-    pub(super) fn size_and_volumes(&self) -> Result<([u64; 3], u64), String> {
-        match self.dimensions.get(3) {
-            Some(&volumes @ 2..) => {
-                let mut one = self.clone();
-                one.dimensions[3] = 1;
-                Ok((one.size()?, volumes as u64))
-            }
-            _ => Ok((self.size()?, 1)),
-        }
+        Ok((std::array::from_fn(|axis| self.dimensions.get(axis).map_or(1, |&n| n as u64)), volumes))
     }
 
     /// The number format.

@@ -12,5 +12,5 @@ mod tests;
 mod write;
 
 pub(super) use like::write_like;
-pub(super) use read::{channel_count, companion, read, read_channels};
+pub(super) use read::{companion, frame_count, read};
 pub use write::write_nifti;

@@ -5,89 +5,71 @@ use std::path::{Path, PathBuf};
 use super::header::{self, Header, NIFTI1_LENGTH, NIFTI2_LENGTH};
 use crate::error::{Error, Result};
 use crate::volume::affine::file_error;
+use crate::volume::frames::{Frames, Wanted};
 use crate::volume::input::Input;
 use crate::volume::planes::{self, Layout};
-use crate::volume::{Format, Source, Volume, affine};
+use crate::volume::{Format, Source, Volume};
 
-/// Reads a `.nii`, `.nii.gz`, `.hdr` or `.img` file (of a pair, either may be named).
-///
-/// # Errors
-/// If the file is damaged, truncated, or holds something other than one real-valued volume.
-pub(in crate::volume) fn read(path: &Path) -> Result<Volume> {
-    let mut volumes = read_with(path, |header| Ok((header.size()?, 1)))?;
-    volumes.pop().ok_or_else(|| Error::file(path, "holds no volume"))
-}
-
-/// Reads every volume of a 3D or 4D file.
-///
-/// # Errors
-/// As [`read`].
-pub(in crate::volume) fn read_channels(path: &Path) -> Result<Vec<Volume>> {
-    read_with(path, Header::size_and_volumes)
-}
-
-/// Number of volumes in a 3D or 4D file; only its header is read.
+/// Number of volumes in a file; only its header is read.
 ///
 /// # Errors
 /// A file that cannot be read, or is not NIfTI.
-pub(in crate::volume) fn channel_count(path: &Path) -> Result<usize> {
+pub(in crate::volume) fn frame_count(path: &Path) -> Result<u64> {
     let (_, header) = raw_header(path)?;
     let (_, volumes) = header.size_and_volumes().map_err(|cause| Error::file(path, cause))?;
-    usize::try_from(volumes).map_err(|_| Error::file(path, format!("holds {volumes} volumes")))
+    Ok(volumes)
 }
 
-fn read_with(
-    path: &Path,
-    size_of: impl Fn(&Header) -> Result<([u64; 3], u64), String>,
-) -> Result<Vec<Volume>> {
+/// Reads the wanted volumes of a `.nii`, `.nii.gz`, `.hdr` or `.img` file (of a pair, either may be named).
+///
+/// # Errors
+/// If the file is damaged, truncated, or holds something other than real-valued volumes on one grid; as
+/// [`Wanted::of`].
+pub(in crate::volume) fn read(path: &Path, wanted: Wanted) -> Result<Vec<Volume>> {
     let header_path = companion(path, "img", "hdr").unwrap_or_else(|| path.to_path_buf());
     let mut input = Input::open(&header_path)?;
     let header = parse(&header_path, &mut input)?;
     let fail = |cause: String| Error::file(path, cause);
-    let (size, volumes) = size_of(&header).map_err(fail)?;
+    let (size, count) = header.size_and_volumes().map_err(fail)?;
     let element = header.element().map_err(fail)?;
     let scaling = header.scaling().map_err(fail)?;
     let (affine, affine_from, space_code) = header.affine().map_err(fail)?;
-    let [x, y, z] = size;
-    planes::voxel_count(path, size)?;
-    let count = planes::voxel_count(path, [x, y, z.saturating_mul(volumes)])?;
+    let wanted = wanted.of(path, count)?;
+    let frames = Frames { count, axis: 3 };
+    let bytes = planes::stored_bytes(path, size, frames, &wanted, element)?;
     let offset = header.data_offset().map_err(fail)?;
 
-    let bytes = count * element.bytes() as u64;
     if header.single_file {
         // `offset` is past the header, as `data_offset` checked.
         let extensions = offset - header_length(&header);
-        input.check_holds(extensions + bytes)?;
+        input.check_holds(extensions.saturating_add(bytes))?;
         input.skip(extensions, "the header extensions")?;
     } else {
         let data_path = companion(&header_path, "hdr", "img").ok_or_else(|| {
             Error::file(path, "is one half of a pair, and the file .img with the voxels is missing")
         })?;
         input = Input::open(&data_path)?;
-        input.check_holds(offset + bytes)?;
+        input.check_holds(offset.saturating_add(bytes))?;
         input.skip(offset, "the bytes before the voxels")?;
     }
-    // `voxel_count` bounded the product, so each size fits.
+    // `stored_bytes` bounded the product, so each size fits.
     let size = size.map(|n| n as usize);
-    let layout = Layout { size, element, byte_order: header.byte_order, scaling };
-    let compressed = input.is_compressed();
+    let first = wanted.start;
+    let layout = Layout { size, element, byte_order: header.byte_order, scaling, frames, wanted };
     let source = Source {
         format: if header.version == 1 { Format::Nifti1 } else { Format::Nifti2 },
         element,
         byte_order: header.byte_order,
-        compressed,
+        compressed: input.is_compressed(),
         scaling,
         affine_from,
         space_code,
+        frames: count,
+        frame: 0,
     };
-    let mut result = Vec::new();
-    for _ in 0..volumes {
-        let voxels = planes::read(path, &mut input, &layout)?;
-        let spacing = affine::spacing(&affine);
-        result.push(Volume { voxels, size, spacing, affine, source: source.clone() });
-    }
-    input.finish()?;
-    Ok(result)
+    let voxels = planes::read(path, &mut input, &layout)?;
+    input.finish(layout.rest())?;
+    Ok(Volume::of_file(voxels, size, affine, &source, first))
 }
 
 /// The fixed header of a file as it stands there, with its version and byte order.

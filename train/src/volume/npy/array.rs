@@ -6,6 +6,7 @@ use std::path::Path;
 use super::header::{Header, float32_header};
 use crate::error::{Error, Result};
 use crate::volume::element::{ByteOrder, ElementType};
+use crate::volume::frames::Wanted;
 use crate::volume::input::Input;
 use crate::volume::{Format, MAX_VOXELS, Source, Volume, affine, planes};
 use genesis_model::checkpoint::AtomicFile;
@@ -50,7 +51,7 @@ pub fn read_npy(path: &Path) -> Result<NpyArray> {
         input.fill(bytes, "its values")?;
         header.element.decode(bytes, header.byte_order, None, chunk);
     }
-    input.finish()?;
+    input.finish(0)?;
     if header.fortran_order && header.shape.len() > 1 {
         values = from_fortran_order(&values, &header.shape);
     }
@@ -103,34 +104,50 @@ pub(super) fn write_values(file: &mut AtomicFile, values: &[f32]) -> std::io::Re
     Ok(())
 }
 
-/// Reads an array `[X, Y, Z]` (leading axes of size 1 are dropped) as a volume of 1 mm voxels, since a
-/// `.npy` file has no geometry.
-pub(in crate::volume) fn read_volume(path: &Path) -> Result<Volume> {
+/// Reads an array `[X, Y, Z]`, or `[N, X, Y, Z]` of N frames, as volumes of 1 mm voxels, since a `.npy` file has
+/// no geometry. Further leading axes multiply the frames.
+pub(in crate::volume) fn read_volumes(path: &Path, wanted: Wanted) -> Result<Vec<Volume>> {
     let array = read_npy(path)?;
-    let leading = array.shape.iter().take(array.shape.len().saturating_sub(3)).all(|&n| n == 1);
-    let [.., x, y, z] = array.shape[..] else {
-        return Err(Error::file(path, format!("has shape {:?}, a volume needs [X, Y, Z]", array.shape)));
-    };
-    if !leading {
-        return Err(Error::file(
-            path,
-            format!("has shape {:?}: these are many cubes, one volume [X, Y, Z] is needed", array.shape),
-        ));
-    }
+    let (count, size) = frames_of(path, &array.shape)?;
+    let wanted = wanted.of(path, count)?;
     // 1 mm voxels, and no change of axes by `to_canonical`.
     let mut matrix = affine::IDENTITY;
     matrix[0][0] = -1.0;
     matrix[1][1] = -1.0;
-    let mut volume =
-        Volume::new(array.values, [x, y, z], matrix).map_err(|error| Error::file(path, error.to_string()))?;
-    volume.source = Source {
+    let source = Source {
         format: Format::Numpy,
         element: array.element,
         byte_order: array.byte_order,
         affine_from: "nothing (1 mm assumed)",
+        frames: count,
         ..Source::default()
     };
-    Ok(volume)
+    let each = size.iter().product::<usize>();
+    let voxels = if count == 1 {
+        vec![array.values]
+    } else {
+        let range = wanted.start as usize * each..wanted.end as usize * each;
+        array.values[range].chunks_exact(each).map(<[f32]>::to_vec).collect()
+    };
+    Ok(Volume::of_file(voxels, size, matrix, &source, wanted.start))
+}
+
+/// How many volumes a file holds; only its header is read.
+pub(in crate::volume) fn frame_count(path: &Path) -> Result<u64> {
+    let header = Header::read(path, &mut Input::open(path)?)?;
+    Ok(frames_of(path, &header.shape)?.0)
+}
+
+/// The number of volumes and the size of each in an array of this shape.
+fn frames_of(path: &Path, shape: &[usize]) -> Result<(u64, [usize; 3])> {
+    let [leading @ .., x, y, z] = shape else {
+        return Err(Error::file(path, format!("has shape {shape:?}, a volume needs [X, Y, Z]")));
+    };
+    if shape.contains(&0) {
+        return Err(Error::file(path, format!("has shape {shape:?}, which holds no voxel")));
+    }
+    // The header was read, so the product is that of values in memory.
+    Ok((leading.iter().map(|&n| n as u64).product(), [*x, *y, *z]))
 }
 
 /// Writes a volume as `float32` `[X, Y, Z]`; its geometry is lost.

@@ -13,6 +13,6 @@ mod header;
 mod tests;
 
 pub use array::{NpyArray, read_npy, write_npy};
-pub(super) use array::{read_volume, write_volume};
+pub(super) use array::{frame_count, read_volumes, write_volume};
 pub use cube_file::CubeFile;
 pub use cube_writer::CubeWriter;
