@@ -109,7 +109,10 @@ fn the_crafted_parts_are_sound() {
 fn files_of_other_kinds() {
     refused(b"", "is empty (0 bytes)");
     refused(b"GIF89a and so on", "is neither safetensors nor a PyTorch checkpoint");
-    refused(b"\x89HDF\r\n\x1a\n", "is HDF5 (Keras weights?)");
+    refused(
+        b"\x89HDF\r\n\x1a\n",
+        "Keras keeps weights (.h5), which is not read: take the original's weights for PyTorch",
+    );
     refused(b"\x93NUMPY\x01\0", "is a NumPy array");
     refused(&archive(&[("word/document.xml", b"<xml/>")]), "a zip archive but no PyTorch file");
     refused(&archive(&[]), "a zip archive but no PyTorch file");

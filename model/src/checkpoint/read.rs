@@ -107,7 +107,10 @@ fn recognise(start: &[u8]) -> Result<Container, String> {
         return Ok(Container::Pytorch);
     }
     Err(if start.starts_with(b"\x89HDF\r\n\x1a\n") {
-        "is HDF5 (Keras weights?): only .safetensors and PyTorch .pt are read".to_string()
+        // Keras names layers by the order in which they were made, and lays kernels out the other way round.
+        "is HDF5, as Keras keeps weights (.h5), which is not read: take the original's weights for PyTorch \
+         (Genesis_Chest_CT.pt, from the same page), which hold the same network"
+            .to_string()
     } else if start.starts_with(b"\x93NUMPY") {
         "is a NumPy array, not a checkpoint".to_string()
     } else {

@@ -17,7 +17,7 @@
 //!
 //! **LUNA16's `candidates.csv` and `candidates_V2.csv`**, with the columns
 //! `seriesuid,coordX,coordY,coordZ,class`, and a folder that is searched recursively for
-//! `<seriesuid>.mhd`, `.mha`, `.nii`, `.nii.gz`. The scan is the group. A volume below a folder `subset0` to
+//! `<seriesuid>.mhd`, `.mha`, `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`. The scan is the group. A volume below a folder `subset0` to
 //! `subset9` has that folder's name as its split, unless the table has a column `split` of its own. Lung
 //! masks in LUNA16's `seg-lungs-LUNA16` carry the same names as the scans; the file in a subset wins.
 //!

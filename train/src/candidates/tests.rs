@@ -27,7 +27,12 @@ fn intensity([x, y, z]: [f64; 3]) -> f64 {
 /// Intensities as they are, clipped to [0, 1].
 fn cropper(extents: [usize; 3]) -> Cropper {
     let intensity = Intensity::Window { low: 0.0, high: 1.0 };
-    Cropper { preprocessing: Preprocessing { intensity, ..Default::default() }, extents, channels: 1, read: Default::default() }
+    Cropper {
+        preprocessing: Preprocessing { intensity, ..Default::default() },
+        extents,
+        channels: 1,
+        read: Default::default(),
+    }
 }
 
 fn candidate(path: &Path, position_mm: Option<[f64; 3]>) -> Candidate {

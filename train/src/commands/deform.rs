@@ -124,8 +124,8 @@ fn read_cubes(path: &Path, count: usize, frame: Option<usize>, seed: u64) -> Res
             max_tissue: 1.0,
             ..CubeSettings::new(Modality::Ct)
         };
-        let volume =
-            ScaledVolume::new(read_volume_with(path, &settings.read_options())?, &settings).map_err(|error| Error::file(path, error))?;
+        let volume = ScaledVolume::new(read_volume_with(path, &settings.read_options())?, &settings)
+            .map_err(|error| Error::file(path, error))?;
         let mut voxels = Vec::new();
         volume.draw(&settings, &mut Stream::new(seed, 0, 0, Purpose::Cubes), |_, cube| {
             voxels.extend_from_slice(cube);

@@ -75,7 +75,10 @@ impl Labeller {
                     files.entry(case_name(&name).to_string()).or_default().push(path);
                 }
                 if files.is_empty() {
-                    return Err(Error::file(folder, "holds no label map (.nii, .nii.gz, .hdr, .mhd, .mha)"));
+                    return Err(Error::file(
+                        folder,
+                        "holds no label map (.nii, .nii.gz, .hdr, .mhd, .mha, .nrrd, .nhdr)",
+                    ));
                 }
                 let classes = if *class_numbers { numbered(&reference)? } else { reference.clone() };
                 Ok((Self::Files { folder: folder.clone(), files, classes }, reference))

@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::frames::{ReadOptions, Wanted};
-use super::{
-    ElementType, Volume, metaimage, nifti, npy, nrrd, write_metaimage, write_nifti, write_nrrd,
-};
+use super::{ElementType, Volume, metaimage, nifti, npy, nrrd, write_metaimage, write_nifti, write_nrrd};
 use crate::error::{Error, Result};
 
 /// The formats a name can mean.

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::element::ByteOrder;
 use super::files::{Kind, kind};
 use super::{
-    ElementType, ReadOptions, Volume, channel_count, metaimage, nifti, nrrd, planes, read_volume_with, write_volume,
+    ElementType, ReadOptions, Volume, channel_count, metaimage, nifti, nrrd, planes, read_volume_with,
+    write_volume,
 };
 use crate::error::{Error, Result};
 

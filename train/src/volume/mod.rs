@@ -19,6 +19,8 @@ mod metaimage;
 mod nifti;
 mod npy;
 mod nrrd;
+#[cfg(test)]
+mod oracle;
 mod orientation;
 mod planes;
 #[cfg(test)]

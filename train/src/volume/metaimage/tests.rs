@@ -9,7 +9,9 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 
 use super::*;
 use crate::volume::test_support::{assert_affine, counting_volume};
-use crate::volume::{ELEMENT_TYPES, ElementType, Volume, read_volume};
+use crate::volume::{
+    ELEMENT_TYPES, ElementType, ReadOptions, Volume, read_channels, read_volume, read_volume_with,
+};
 
 const BASE: &str = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 3 4 5\n";
 
@@ -165,7 +167,10 @@ fn hostile_and_unsupported_headers_are_refused() {
         &bytes,
         "text",
     );
-    refuse(&with("ElementNumberOfChannels = 3\nElementDataFile = LOCAL"), &bytes, "3 channels");
+    refuse(&with("ElementNumberOfChannels = 0\nElementDataFile = LOCAL"), &bytes, "0 channels");
+    let many = [&bytes[..], &bytes, &bytes].concat();
+    refuse(&with("ElementNumberOfChannels = 3\nElementDataFile = LOCAL"), &many, "holds 3 volumes");
+    refuse(&with("ElementNumberOfChannels = 3\nElementDataFile = LOCAL"), &bytes, "holds 3 volumes");
     refuse(&with("ElementToIntensityFunctionSlope = 2\nElementDataFile = LOCAL"), &bytes, "Slope");
     refuse(&with("TransformMatrix = 1 0 0 0 1 0\nElementDataFile = LOCAL"), &bytes, "6 numbers");
     refuse(&with("TransformMatrix = 1 0 0 1 0 0 0 0 1\nElementDataFile = LOCAL"), &bytes, "singular");
@@ -187,7 +192,54 @@ fn hostile_and_unsupported_headers_are_refused() {
         refuse(&text, &bytes, part);
     }
     let four = with(local_data).replace("NDims = 3", "NDims = 4").replace("3 4 5", "3 4 5 2");
-    refuse(&four, &bytes, "several volumes");
+    refuse(&four, &bytes, "holds 2 volumes");
+    refuse(
+        &four.replace("BinaryData", "ElementNumberOfChannels = 2\nBinaryData"),
+        &bytes,
+        "more than one way",
+    );
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&absolute, inside.join("linked.raw")).expect("link");
+        refuse(&with("ElementDataFile = linked.raw"), &[], "leaves the folder of the header by a link");
+    }
+}
+
+#[test]
+fn frames_and_channels_are_chosen_by_number() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("test.mha");
+    let text = format!("{BASE}ElementType = MET_SHORT\nElementDataFile = LOCAL\n");
+    let volume = |offset: i16| (0..60).map(move |number| number + offset);
+    let bytes = |values: Vec<i16>| values.into_iter().flat_map(i16::to_le_bytes).collect::<Vec<u8>>();
+    let following = bytes(volume(0).chain(volume(100)).collect());
+    let together = bytes(volume(0).flat_map(|value| [value, value + 100]).collect());
+    let four = text.replace("NDims = 3", "NDims = 4").replace("3 4 5", "3 4 5 2");
+    let channels = text.replace("BinaryData", "ElementNumberOfChannels = 2\nBinaryData");
+    for (text, data) in [(&four, following), (&channels, together)] {
+        for packed in [false, true] {
+            let (text, data) = if packed {
+                (text.replace("DimSize", "CompressedData = True\nDimSize"), zlib(&data))
+            } else {
+                (text.clone(), data.clone())
+            };
+            fs::write(&path, [text.as_bytes(), &data].concat()).expect("write");
+            assert!(read_volume(&path).expect_err("two").to_string().contains("holds 2 volumes"));
+            assert_values(&read_volume_with(&path, &ReadOptions::frame(Some(0))).expect("valid"));
+            let both = read_channels(&path).expect("valid");
+            assert!(both[0].voxels.iter().zip(&both[1].voxels).all(|(a, b)| a + 100.0 == *b));
+            assert_eq!(both[1], read_volume_with(&path, &ReadOptions::frame(Some(1))).expect("valid"));
+            let message = read_volume_with(&path, &ReadOptions::frame(Some(2))).expect_err("two").to_string();
+            assert!(message.contains("no frame 2"), "{message}");
+            if packed {
+                // The checksum stands behind the frames that were not asked for.
+                let mut damaged = [text.as_bytes(), &data].concat();
+                *damaged.last_mut().expect("not empty") ^= 1;
+                fs::write(&path, damaged).expect("write");
+                assert!(read_volume_with(&path, &ReadOptions::frame(Some(0))).is_err());
+            }
+        }
+    }
 }
 
 #[test]

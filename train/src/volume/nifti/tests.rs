@@ -10,7 +10,10 @@ use flate2::write::GzEncoder;
 
 use super::*;
 use crate::volume::test_support::{assert_affine, counting_volume, oblique_affine};
-use crate::volume::{ByteOrder, ELEMENT_TYPES, ElementType, Format, MAX_VOXELS, Volume, affine, read_volume};
+use crate::volume::{
+    ByteOrder, ELEMENT_TYPES, ElementType, Format, MAX_VOXELS, ReadOptions, Volume, affine, channel_count,
+    read_channels, read_volume, read_volume_with,
+};
 
 const SIZE: [usize; 3] = [3, 4, 5];
 
@@ -168,7 +171,14 @@ fn channels_of_a_four_dimensional_file_come_one_by_one() {
     assert_eq!(channels[0].voxels, volume.voxels);
     assert!(channels[1].voxels.iter().zip(&volume.voxels).all(|(a, b)| *a == b + 1.0));
     assert_eq!(channels[0].affine, channels[1].affine);
-    assert!(read_volume(&path).unwrap_err().to_string().contains("several volumes"));
+    let message = read_volume(&path).unwrap_err().to_string();
+    assert!(message.contains("holds 2 volumes") && message.contains("--frame, 0 to 1"), "{message}");
+    assert_eq!(channel_count(&path).unwrap(), 2);
+    let second = read_volume_with(&path, &ReadOptions::frame(Some(1))).unwrap();
+    assert_eq!(second, channels[1]);
+    assert_eq!((second.source.frames, second.source.frame), (2, 1));
+    let message = read_volume_with(&path, &ReadOptions::frame(Some(2))).unwrap_err().to_string();
+    assert!(message.contains("no frame 2: its 2 frames are numbered 0 to 1"), "{message}");
     fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
     assert!(read_channels(&path).unwrap_err().to_string().contains("truncated"));
 }
@@ -286,7 +296,16 @@ fn hostile_headers_are_refused_without_reserving_memory() {
             file.put(48, 2i16.to_le_bytes());
         },
         false,
-        "several volumes (size 3x4x5x2)",
+        "holds 2 volumes",
+    );
+    refuse(
+        &|file| {
+            for (i, size) in [5i16, 3, 4, 5, 2, 2].into_iter().enumerate() {
+                file.put(40 + 2 * i, size.to_le_bytes());
+            }
+        },
+        false,
+        "more than one dimension beyond the third (size 3x4x5x2x2)",
     );
     for (code, part) in
         [(128i16, "colours"), (2304, "colours"), (32, "complex"), (1536, "128-bit"), (1, "bits"), (99, "99")]

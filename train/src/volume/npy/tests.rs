@@ -175,5 +175,5 @@ fn a_three_dimensional_array_is_a_volume_and_one_cube() {
     assert_eq!((cubes.count(), cubes.size()), (1, [4, 5, 6]));
     let path =
         written(folder.path(), &file("(3, 4, 5, 2)", ElementType::Int16, ByteOrder::Little, false, 120));
-    assert!(read_volume(&path).expect_err("many").to_string().contains("many cubes"));
+    assert!(read_volume(&path).expect_err("many").to_string().contains("--frame"));
 }

@@ -62,26 +62,37 @@ impl<'a> Data<'a> {
         let (mut file, length) = input::open_file(path)?;
         let start = after_lines(path, &mut file, start, self.header.line_skip)?;
         let skip = u64::try_from(self.header.byte_skip);
-        let mut start_of = |start: Option<u64>| {
+        let start_of = |start: Option<u64>| {
             start.filter(|start| *start <= length).ok_or_else(|| {
-                Error::file(path, format!("is truncated: it has {length} bytes, fewer than the header asks to skip"))
+                Error::file(
+                    path,
+                    format!("is truncated: it has {length} bytes, fewer than the header asks to skip"),
+                )
             })
         };
         match self.header.encoding {
             Encoding::Raw => {
                 let start = match skip {
                     Ok(skip) => start_of(start.checked_add(skip))?,
-                    Err(_) => length.checked_sub(self.share).filter(|&place| place >= start).ok_or_else(|| {
-                        let share = self.share;
-                        Error::file(path, format!("is truncated: {share} bytes of voxels are needed, the file has {length}"))
-                    })?,
+                    Err(_) => {
+                        length.checked_sub(self.share).filter(|&place| place >= start).ok_or_else(|| {
+                            let share = self.share;
+                            Error::file(
+                                path,
+                                format!(
+                                    "is truncated: {share} bytes of voxels are needed, the file has {length}"
+                                ),
+                            )
+                        })?
+                    }
                 };
                 let stream = Input::raw(path, file, start)?;
                 stream.check_holds(self.share)?;
                 Ok(Stream::Binary(stream))
             }
             Encoding::Text => {
-                let skip = skip.map_err(|_| Error::file(path, "byte skip is -1, which needs the encoding raw"))?;
+                let skip =
+                    skip.map_err(|_| Error::file(path, "byte skip is -1, which needs the encoding raw"))?;
                 let start = start_of(start.checked_add(skip))?;
                 // A digit and a blank for every number of 8 bytes, but for the last blank.
                 let stream = Input::raw(path, file, start)?;
@@ -98,7 +109,10 @@ impl<'a> Data<'a> {
                     Input::bzip2(path, file, start)?
                 };
                 if !stream.is_compressed() {
-                    return Err(Error::file(path, "is damaged: the header says gzip, but its data are not gzip"));
+                    return Err(Error::file(
+                        path,
+                        "is damaged: the header says gzip, but its data are not gzip",
+                    ));
                 }
                 if !self.checked {
                     // Of bzip2, this unpacks everything once.
@@ -153,7 +167,10 @@ fn after_lines(path: &Path, file: &mut File, start: u64, count: u64) -> Result<u
     for _ in 0..count {
         let skipped = reader.skip_until(b'\n').map_err(Error::io("read", path))?;
         if skipped == 0 {
-            return Err(Error::file(path, format!("is truncated: it has fewer than the {count} lines to skip")));
+            return Err(Error::file(
+                path,
+                format!("is truncated: it has fewer than the {count} lines to skip"),
+            ));
         }
         place += skipped as u64;
     }

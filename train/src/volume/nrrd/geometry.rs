@@ -38,7 +38,8 @@ pub(super) fn parse<'a>(sizes: &[u64], find: &impl Fn(&str) -> Option<&'a str>) 
         return Err("an axis of size 0 holds no voxel".to_owned());
     }
     let space = space(find)?;
-    let directions = find("space directions").map(|text| directions(text, sizes.len(), &space)).transpose()?;
+    let directions =
+        find("space directions").map(|text| directions(text, sizes.len(), &space)).transpose()?;
     let spatial = spatial_axes(sizes, directions.as_deref(), find("kinds"))?;
     let further: Vec<usize> =
         (0..sizes.len()).filter(|axis| !spatial.contains(axis) && sizes[*axis] != 1).collect();
@@ -52,7 +53,9 @@ pub(super) fn parse<'a>(sizes: &[u64], find: &impl Fn(&str) -> Option<&'a str>) 
         }
         _ => {
             let count = further.len();
-            return Err(format!("has {count} axes beyond three spatial ones (sizes {sizes:?}), at most one is read"));
+            return Err(format!(
+                "has {count} axes beyond three spatial ones (sizes {sizes:?}), at most one is read"
+            ));
         }
     };
     let spacings = find("spacings").map(|text| per_axis("spacings", text, sizes.len())).transpose()?;
@@ -73,7 +76,12 @@ pub(super) fn parse<'a>(sizes: &[u64], find: &impl Fn(&str) -> Option<&'a str>) 
     let origin = match find("space origin").filter(|text| *text != "none") {
         Some(text) => match &vectors("space origin", text)?[..] {
             [Some(origin)] if origin.len() == space.dimension => in_three(origin),
-            _ => return Err(format!("space origin is {text:?}, not one vector of {} numbers", space.dimension)),
+            _ => {
+                return Err(format!(
+                    "space origin is {text:?}, not one vector of {} numbers",
+                    space.dimension
+                ));
+            }
         },
         None if directions.is_none() => axis_minimums(sizes.len(), &spatial, spacings.as_deref(), find)?,
         None => [0.0; 3],
@@ -118,10 +126,17 @@ fn space<'a>(find: &impl Fn(&str) -> Option<&'a str>) -> Result<Space, String> {
         "right-anterior-superior" | "ras" => ([1.0, 1.0, 1.0], None),
         "left-anterior-superior" | "las" => ([-1.0, 1.0, 1.0], None),
         // As ITK takes it.
-        "scanner-xyz" | "3d-right-handed" => {
-            (lps, Some(format!("the space {plain} does not say left from right; it is taken as left-posterior-superior")))
+        "scanner-xyz" | "3d-right-handed" => (
+            lps,
+            Some(format!(
+                "the space {plain} does not say left from right; it is taken as left-posterior-superior"
+            )),
+        ),
+        other => {
+            return Err(format!(
+                "the space {other:?} is not read (left-posterior-superior, right-anterior-superior, left-anterior-superior and scanner-xyz are)"
+            ));
         }
-        other => return Err(format!("the space {other:?} is not read (left-posterior-superior, right-anterior-superior, left-anterior-superior and scanner-xyz are)")),
     };
     Ok(Space { signs, dimension, assumed })
 }
@@ -140,8 +155,7 @@ fn vectors(name: &str, text: &str) -> Result<Vec<Direction>, String> {
             .strip_prefix('(')
             .and_then(|rest| rest.split_once(')'))
             .ok_or_else(|| format!("{name} is {text:?}, vectors look like (1,0,0)"))?;
-        let values: Vec<f64> =
-            inside.split(',').map(|word| number(name, word)).collect::<Result<_, _>>()?;
+        let values: Vec<f64> = inside.split(',').map(|word| number(name, word)).collect::<Result<_, _>>()?;
         // Files older than the word "none" hold NaN instead.
         found.push(if values.iter().all(|value| value.is_nan()) { None } else { Some(values) });
         rest = after.trim_start();
@@ -159,7 +173,11 @@ fn directions(text: &str, axes: usize, space: &Space) -> Result<Vec<Direction>, 
     for direction in &mut found {
         let Some(values) = direction else { continue };
         if values.len() != space.dimension {
-            return Err(format!("space directions has vectors of {} numbers in a space of {}", values.len(), space.dimension));
+            return Err(format!(
+                "space directions has vectors of {} numbers in a space of {}",
+                values.len(),
+                space.dimension
+            ));
         }
         if let [x, y, z, time] = values[..] {
             *direction = match time {
@@ -244,7 +262,8 @@ fn complete(mut columns: Vec<[f64; 3]>) -> [[f64; 3]; 3] {
     };
     if columns.len() == 1 {
         let first = columns[0];
-        let least = (0..3).fold(2, |least, row| if first[row].abs() < first[least].abs() { row } else { least });
+        let least =
+            (0..3).fold(2, |least, row| if first[row].abs() < first[least].abs() { row } else { least });
         let mut upright = [0.0; 3];
         upright[least] = 1.0;
         columns.push(cross(upright, first));

@@ -66,8 +66,10 @@ impl Header {
         };
         let needed = |name: &str| find(name).ok_or_else(|| format!("the header has no field {name:?}"));
         let dimension: usize = number("dimension", needed("dimension")?)?;
-        let sizes: Vec<u64> =
-            needed("sizes")?.split_whitespace().map(|word| number("sizes", word)).collect::<Result<_, _>>()?;
+        let sizes: Vec<u64> = needed("sizes")?
+            .split_whitespace()
+            .map(|word| number("sizes", word))
+            .collect::<Result<_, _>>()?;
         if sizes.len() != dimension || !(1..=MAX_AXES).contains(&dimension) {
             return Err(format!("dimension is {dimension}, but there are {} sizes", sizes.len()));
         }
@@ -90,7 +92,9 @@ impl Header {
             Some(text) => data_files(text, &list, dimension)?,
             None if complete => DataFiles::Attached,
             None => {
-                return Err("the NRRD header is damaged: no empty line ends it, and it names no data file".to_owned());
+                return Err(
+                    "the NRRD header is damaged: no empty line ends it, and it names no data file".to_owned()
+                );
             }
         };
         Ok(Self {
@@ -173,7 +177,9 @@ fn lines(bytes: &[u8]) -> Result<Lines, String> {
 }
 
 pub(super) fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, String> {
-    text.trim().parse().map_err(|_| format!("{name} holds {:?}, which is not a number of its kind", text.trim()))
+    text.trim()
+        .parse()
+        .map_err(|_| format!("{name} holds {:?}, which is not a number of its kind", text.trim()))
 }
 
 /// One file, `LIST [axes]` with the names that follow, or a `printf` pattern `slice%03d.raw 1 90 1 [axes]`.
@@ -192,8 +198,7 @@ fn data_files(text: &str, list: &[String], dimension: usize) -> Result<DataFiles
         [] => return Err("data file names no file".to_owned()),
         ["LIST"] | ["LIST", _] => (list.to_vec(), axes(words.get(1))?),
         [pattern, first, last, step] | [pattern, first, last, step, _] if pattern.contains('%') => {
-            let [first, last, step] =
-                [first, last, step].map(|word| number::<i64>("data file", word));
+            let [first, last, step] = [first, last, step].map(|word| number::<i64>("data file", word));
             (pattern_names(pattern, first?, last?, step?)?, axes(words.get(4))?)
         }
         _ => return Ok(DataFiles::Detached { names: vec![text.to_owned()], axes: None }),
@@ -220,7 +225,11 @@ fn pattern_names(pattern: &str, first: i64, last: i64, step: i64) -> Result<Vec<
     Ok((0..=count)
         .map(|index| {
             let number = first + index * step;
-            if zeros { format!("{before}{number:0width$}{after}") } else { format!("{before}{number:width$}{after}") }
+            if zeros {
+                format!("{before}{number:0width$}{after}")
+            } else {
+                format!("{before}{number:width$}{after}")
+            }
         })
         .collect())
 }
@@ -241,13 +250,22 @@ fn element(name: &str) -> Result<ElementType, String> {
     Ok(match words.join(" ").to_ascii_lowercase().as_str() {
         "signed char" | "int8" | "int8_t" => ElementType::Int8,
         "uchar" | "unsigned char" | "uint8" | "uint8_t" => ElementType::Uint8,
-        "short" | "short int" | "signed short" | "signed short int" | "int16" | "int16_t" => ElementType::Int16,
+        "short" | "short int" | "signed short" | "signed short int" | "int16" | "int16_t" => {
+            ElementType::Int16
+        }
         "ushort" | "unsigned short" | "unsigned short int" | "uint16" | "uint16_t" => ElementType::Uint16,
         "int" | "signed int" | "int32" | "int32_t" => ElementType::Int32,
         "uint" | "unsigned int" | "uint32" | "uint32_t" => ElementType::Uint32,
-        "longlong" | "long long" | "long long int" | "signed long long" | "signed long long int" | "int64"
+        "longlong"
+        | "long long"
+        | "long long int"
+        | "signed long long"
+        | "signed long long int"
+        | "int64"
         | "int64_t" => ElementType::Int64,
-        "ulonglong" | "unsigned long long" | "unsigned long long int" | "uint64" | "uint64_t" => ElementType::Uint64,
+        "ulonglong" | "unsigned long long" | "unsigned long long int" | "uint64" | "uint64_t" => {
+            ElementType::Uint64
+        }
         "float" => ElementType::Float32,
         "double" => ElementType::Float64,
         // The format's definition: "char" alone does not say whether it has a sign.

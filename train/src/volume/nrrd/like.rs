@@ -54,5 +54,7 @@ pub(in crate::volume) fn write_like(
             None => {}
         }
     }
-    store(path, voxels.element(), &fields, &keys, |stream| voxels.write(path, stream, size, ByteOrder::Little))
+    store(path, voxels.element(), &fields, &keys, |stream| {
+        voxels.write(path, stream, size, ByteOrder::Little)
+    })
 }

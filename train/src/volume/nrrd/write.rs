@@ -18,7 +18,8 @@ use crate::volume::{Affine, ElementType, Volume, affine, planes};
 /// If a value does not fit `stored`, NRRD has no such number format (half precision), or the disk refuses.
 pub fn write_nrrd(path: &Path, volume: &Volume, stored: ElementType) -> Result<()> {
     let [x, y, z] = volume.size;
-    let fields = format!("dimension: 3\nsizes: {x} {y} {z}\nkinds: domain domain domain\n{}", place(&volume.affine));
+    let fields =
+        format!("dimension: 3\nsizes: {x} {y} {z}\nkinds: domain domain domain\n{}", place(&volume.affine));
     store(path, stored, &fields, "", |stream| planes::write(path, stream, volume, stored))
 }
 

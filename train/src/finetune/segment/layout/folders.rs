@@ -1,7 +1,7 @@
 //! Paired folders: images here, label maps of the same names there.
 
 use super::{CaseFiles, stem};
-use crate::volume::list_volumes;
+use crate::volume::{list_volumes, no_volumes};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ fn channel(name: &str) -> Option<(&str, usize)> {
 pub fn pair(images: &Path, labels: &Path) -> Result<Vec<CaseFiles>> {
     let (scans, mut maps) = (volumes(images)?, volumes(labels)?);
     if scans.is_empty() {
-        return Err(Error::file(images, "holds no volume (.nii, .nii.gz, .hdr, .mhd, .mha)"));
+        return Err(no_volumes(images));
     }
     let mut cases: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
     for (name, path) in scans {

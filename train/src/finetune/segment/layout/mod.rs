@@ -174,6 +174,7 @@ fn stem(name: &str) -> &str {
         let at = name.len().checked_sub(extension.len())?;
         name.get(at..).filter(|end| end.eq_ignore_ascii_case(extension)).map(|_| at)
     };
-    let extensions = [".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mha", ".mhd"];
+    // 3D Slicer calls its segmentations NAME.seg.nrrd.
+    let extensions = [".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mha", ".mhd", ".seg.nrrd", ".nrrd", ".nhdr"];
     extensions.iter().find_map(|extension| cut(name, extension)).map_or(name, |at| &name[..at])
 }
