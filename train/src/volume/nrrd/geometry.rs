@@ -72,7 +72,11 @@ pub(super) fn parse<'a>(sizes: &[u64], find: &impl Fn(&str) -> Option<&'a str>) 
             }
         })
         .collect();
-    let columns = complete(columns);
+    let mut columns = complete(columns);
+    if space.dimension == 2 {
+        // A plane in a flat world, however its axes turn, lies below the next one.
+        columns[2] = [0.0, 0.0, 1.0];
+    }
     let origin = match find("space origin").filter(|text| *text != "none") {
         Some(text) => match &vectors("space origin", text)?[..] {
             [Some(origin)] if origin.len() == space.dimension => in_three(origin),
