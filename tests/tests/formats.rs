@@ -164,7 +164,7 @@ fn channels_and_label_maps_may_be_nrrd() {
     }
     let (run, data) = (at("run"), at("data"));
     let small = "--modality mri --width 2 --patch 16x16x16 --steps 3 --batch-size 2 --validate-every 100 \
-                 --augment none --loss ce --quiet --threads 2";
+                 --channels 1 --augment none --loss ce --quiet --threads 2";
     let mut arguments = vec!["finetune", "segment", "--data", text(&data), "--out", text(&run)];
     arguments.extend(small.split(' ').filter(|part| !part.is_empty()));
     succeed(&arguments);
@@ -183,8 +183,11 @@ fn channels_and_label_maps_may_be_nrrd() {
         assert_eq!((labels.size, labels.affine), (scan.size, scan.affine));
         assert!(labels.voxels.iter().all(|value| [0.0, 1.0].contains(value)));
     }
-    // One frame is one channel, and this network wants two.
-    let arguments = predict(&data.join("images/a.nrrd"), &at("x.nrrd"), &["--frame", "1"]);
+    // The network was trained on channel 1, which is frame 1 of the film.
+    run(predict(&data.join("images/a.nrrd"), &at("x.nhdr"), &["--frame", "1"]));
+    let (chosen, all) = (read_volume(&at("x.nhdr")).unwrap(), read_volume(&at("out/a.nrrd")).unwrap());
+    assert_eq!((chosen.voxels, chosen.affine), (all.voxels, all.affine));
+    let arguments = predict(&data.join("images/a.nrrd"), &at("y.nrrd"), &["--frame", "2"]);
     let refused = fail(1, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(refused.contains("a.nrrd") && refused.contains('1') && refused.contains('2'), "{refused}");
+    assert!(refused.contains("a.nrrd") && refused.contains("no frame 2"), "{refused}");
 }

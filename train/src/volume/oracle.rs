@@ -27,6 +27,14 @@ struct Record {
     volumes: Vec<Entry>,
 }
 
+/// The DICOM files and series of the shared data, which this test leaves out.
+const DICOM: [&str; 4] = [
+    "hippocampus/dicom_series_unlabelled",
+    "lung-ct/LIDC-IDRI-0314_dicom",
+    "readers/dicom/CT_small.dcm",
+    "readers/dicom/MR_small.dcm",
+];
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/volumes")
 }
@@ -117,8 +125,7 @@ fn every_file_of_the_shared_data_is_read_as_other_readers_read_it() {
             let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
             match extension.as_str() {
                 _ if recorded.contains(name.as_str()) => {}
-                // DICOM: its own test.
-                "dcm" => dicom += 1,
+                "dcm" if DICOM.iter().any(|left_out| name.starts_with(left_out)) => dicom += 1,
                 // The voxels of a recorded header.
                 "raw" | "zraw" => parts += 1,
                 "gz" if name == "readers/nrrd/image10x11x12_compressed.raw.gz" => parts += 1,

@@ -38,6 +38,9 @@ pub(in crate::volume) fn read(path: &Path, wanted: Wanted) -> Result<Vec<Volume>
     let frames = Frames { count, axis: 3 };
     let bytes = planes::stored_bytes(path, size, frames, &wanted, element)?;
     let offset = header.data_offset().map_err(fail)?;
+    if header.single_file && header.voxel_offset == 0.0 {
+        tracing::warn!("{}: vox_offset is 0; voxels are taken from byte {offset} on", path.display());
+    }
 
     if header.single_file {
         // `offset` is past the header, as `data_offset` checked.

@@ -253,6 +253,38 @@ fn gzip_of_several_members_is_read_and_damage_is_noticed() {
 }
 
 #[test]
+fn names_and_zero_offsets_do_not_mislead() {
+    let folder = tempfile::tempdir().expect("folder");
+    let plain = File::little().bytes();
+    for name in ["a.nii", "a.nii.gz", "a.NII.GZ", "a.Nii.Gz"] {
+        for bytes in [plain.clone(), gzip(&plain)] {
+            assert_values(&read_volume(&written(folder.path(), name, &bytes)).expect(name), 1.0, 0.0);
+        }
+    }
+    for version in [1, 2] {
+        let mut file = File::new(version, ByteOrder::Big, ElementType::Int16);
+        // Single precision in NIfTI-1, an integer in NIfTI-2: zero is zero.
+        if version == 1 {
+            file.put(108, [0; 4])
+        } else {
+            file.put(168, [0; 8])
+        }
+        assert_values(&read_volume(&written(folder.path(), "z.nii", &file.bytes())).expect("zero"), 1.0, 0.0);
+    }
+    // 2048 x 2048 x 1024 and 65535 x 65535 x 65535 voxels with a few bytes of data.
+    for (sizes, part) in
+        [([2048i64, 2048, 1024], "more than"), ([65535; 3], "more than"), ([1024; 3], "truncated")]
+    {
+        let mut file = File::new(2, ByteOrder::Little, ElementType::Int16);
+        for (axis, size) in sizes.into_iter().enumerate() {
+            file.put(24 + 8 * axis, size.to_le_bytes());
+        }
+        let message = refusal(folder.path(), &file.bytes());
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn truncated_files_are_refused_at_every_length() {
     let folder = tempfile::tempdir().expect("folder");
     for version in [1, 2] {
@@ -328,9 +360,9 @@ fn hostile_headers_are_refused_without_reserving_memory() {
         file.put(256, 5f32.to_le_bytes());
     };
     refuse(&quaternion, false, "quaternion");
-    // 2 MB of zeros behind the volume, packed small.
+    // 64 MB of zeros behind the volume, packed into 64 KB.
     let mut bomb = File::little().bytes();
-    bomb.resize(2 << 20, 0);
+    bomb.resize(64 << 20, 0);
     assert!(refusal(folder.path(), &gzip(&bomb)).contains("far more data"));
 }
 
