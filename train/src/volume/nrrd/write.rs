@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 
 use super::header::element_name;
 use crate::error::{Error, Result};
-use crate::volume::atomic::AtomicFile;
+use genesis_model::checkpoint::AtomicFile;
 use crate::volume::{Affine, ElementType, Volume, affine, planes};
 
 /// Writes a gzip NRRD: one file if the name ends in `.nrrd`; for `.nhdr`, the header and beside it `.raw.gz` with
@@ -67,5 +67,5 @@ pub(super) fn store(
         encoder.finish().map_err(Error::io("write", &data_path))?;
         data.commit()?;
     }
-    file.commit()
+    Ok(file.commit()?)
 }
