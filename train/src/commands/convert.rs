@@ -12,9 +12,10 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   genesis convert Genesis_Chest_CT.pt genesis.safetensors
   genesis convert runs/a/checkpoints/best.safetensors best.pt
-  genesis convert scan.mhd scan.nii.gz")]
+  genesis convert scan.mhd scan.nii.gz
+  genesis convert study/series3/ scan.nii.gz")]
 pub struct ConvertArgs {
-    /// File to read
+    /// File to read; of a DICOM series its folder, or any of its files
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// File to write; its extension says the format
@@ -30,7 +31,7 @@ pub fn run(args: &ConvertArgs, common: &Common) -> Result<()> {
     if !args.input.exists() {
         return Err(Error::file(&args.input, "does not exist"));
     }
-    if volume::is_volume_name(&args.input) {
+    if volume::is_volume(&args.input) {
         volume::convert(&args.input, &args.output)?;
     } else {
         for entry in checkpoint::convert(&args.input, &args.output)? {

@@ -14,10 +14,11 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   genesis inspect runs/a/checkpoints/best.safetensors
   genesis inspect Genesis_Chest_CT.pt --tensors
-  genesis inspect scan.nii.gz --json")]
+  genesis inspect scan.nii.gz --json
+  genesis inspect study/series3/")]
 pub struct InspectArgs {
-    /// A checkpoint (.safetensors, .pt) or a volume (.nii, .nii.gz, .mhd, .mha, .npy)
-    #[arg(value_name = "FILE")]
+    /// A checkpoint (.safetensors, .pt) or a volume (.nii, .nii.gz, .mhd, .mha, .npy, a DICOM folder or file)
+    #[arg(value_name = "FILE|DIR")]
     file: PathBuf,
     /// List every tensor of a checkpoint
     #[arg(long)]
@@ -32,7 +33,7 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
     if !args.file.exists() {
         return Err(Error::file(&args.file, "does not exist"));
     }
-    if volume::is_volume_name(&args.file) {
+    if volume::is_volume(&args.file) {
         let description = volume::describe(&args.file)?;
         if common.json {
             return super::print_json(&description);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{ElementType, Volume, metaimage, nifti, npy, write_metaimage, write_nifti};
+use super::{ElementType, Format, Volume, dicom, metaimage, nifti, npy, write_metaimage, write_nifti};
 use crate::error::{Error, Result};
 
 /// The formats a name can mean.
@@ -14,12 +14,21 @@ pub(super) enum Kind {
     NiftiPair,
     MetaImage,
     Numpy,
+    Dicom,
 }
 
 /// The names that are understood, for messages.
-const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .npy";
+const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .npy, DICOM";
 
+/// The format a path means: by its name, or DICOM by content (a file, or a folder of such).
 pub(super) fn kind(path: &Path) -> Option<Kind> {
+    kind_by_name(path).or_else(|| dicom::is_dicom(path).then_some(Kind::Dicom))
+}
+
+fn kind_by_name(path: &Path) -> Option<Kind> {
+    if path.is_dir() {
+        return None;
+    }
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     if stem.ends_with(".nii") {
@@ -30,19 +39,28 @@ pub(super) fn kind(path: &Path) -> Option<Kind> {
         Some(Kind::MetaImage)
     } else if name.ends_with(".npy") {
         Some(Kind::Numpy)
+    } else if dicom::is_dicom_name(path) {
+        Some(Kind::Dicom)
     } else {
         None
     }
 }
 
 /// True if the name is that of a volume format that is read (`.nii`, `.nii.gz`, `.hdr`, `.img`,
-/// `.mha`, `.mhd`, `.npy`), in any case of letters.
+/// `.mha`, `.mhd`, `.npy`, `.dcm`), in any case of letters.
 pub fn is_volume_name(path: &Path) -> bool {
+    kind_by_name(path).is_some()
+}
+
+/// True if the path names a volume that is read, by its name or by its content: DICOM files have any name, and a
+/// folder of them is a volume too.
+pub fn is_volume(path: &Path) -> bool {
     kind(path).is_some()
 }
 
 /// Reads a volume of any readable format: NIfTI-1 and -2 (one file or a pair; gzip is recognised by
-/// content), MetaImage, and `.npy` arrays `[X, Y, Z]`.
+/// content), MetaImage, `.npy` arrays `[X, Y, Z]`, and DICOM series, named by any of their files or by a folder that
+/// holds no other series.
 ///
 /// # Errors
 /// If the format is unknown, or the file is damaged, truncated, or not one volume of real numbers.
@@ -51,7 +69,10 @@ pub fn read_volume(path: &Path) -> Result<Volume> {
         Some(Kind::Nifti | Kind::NiftiPair) => nifti::read(path),
         Some(Kind::MetaImage) => metaimage::read(path),
         Some(Kind::Numpy) => npy::read_volume(path),
-        None if path.is_dir() => Err(Error::file(path, "is a directory, a volume file is needed")),
+        Some(Kind::Dicom) => dicom::read(path).map(|(volume, _)| volume),
+        None if path.is_dir() => {
+            Err(Error::file(path, "is a folder without DICOM files, a volume file or a series is needed"))
+        }
         None => Err(Error::file(path, format!("is of no volume format that is read ({NAMES})"))),
     }
 }
@@ -85,11 +106,11 @@ pub fn channel_count(path: &Path) -> Result<usize> {
 /// # Errors
 /// If the format is unknown, a voxel does not fit `stored`, or the disk refuses.
 pub fn write_volume(path: &Path, volume: &Volume, stored: ElementType) -> Result<()> {
-    match kind(path) {
+    match kind_by_name(path) {
         Some(Kind::Nifti) => write_nifti(path, volume, stored),
         Some(Kind::MetaImage) => write_metaimage(path, volume, stored),
         Some(Kind::Numpy) => npy::write_volume(path, volume),
-        Some(Kind::NiftiPair) | None => Err(Error::Usage(format!(
+        Some(Kind::NiftiPair | Kind::Dicom) | None => Err(Error::Usage(format!(
             "{}: the name must end in .nii, .nii.gz, .mha, .mhd or .npy to be written",
             path.display()
         ))),
@@ -103,7 +124,7 @@ pub fn write_volume(path: &Path, volume: &Volume, stored: ElementType) -> Result
 /// As [`read_volume`] and [`write_volume`].
 pub fn convert(from: &Path, to: &Path) -> Result<()> {
     // The name is checked before the work of reading.
-    if matches!(kind(to), None | Some(Kind::NiftiPair)) {
+    if matches!(kind_by_name(to), None | Some(Kind::NiftiPair | Kind::Dicom)) {
         return Err(Error::Usage(format!(
             "{}: the name must end in .nii, .nii.gz, .mha, .mhd or .npy to be written",
             to.display()
@@ -118,27 +139,29 @@ pub fn convert(from: &Path, to: &Path) -> Result<()> {
     write_volume(to, &volume, exact_element(&volume))
 }
 
-/// The number format the volume came in if it can hold every voxel, else `float32`.
+/// The number format the volume came in if it can hold every voxel, else `float32`; of unsigned DICOM pixels that a
+/// scaling made negative (computed tomography), `int16` if that can.
 pub(super) fn exact_element(volume: &Volume) -> ElementType {
-    match volume.source.element.integer_range() {
-        Some((low, high))
-            if volume.voxels.iter().all(|&value| {
+    let holds = |element: &ElementType| {
+        element.integer_range().is_some_and(|(low, high)| {
+            volume.voxels.iter().all(|&value| {
                 let value = f64::from(value);
                 // The top of a 64-bit format is not a number its `f64` neighbours tell apart.
                 value.fract() == 0.0 && value >= low && value <= high && value.abs() < 9e18
-            }) =>
-        {
-            volume.source.element
-        }
-        _ => ElementType::Float32,
-    }
+            })
+        })
+    };
+    let scaled = (volume.source.format == Format::Dicom).then_some(ElementType::Int16);
+    [Some(volume.source.element), scaled].into_iter().flatten().find(holds).unwrap_or(ElementType::Float32)
 }
 
 /// All volume files below a folder, sorted by path; symbolic links are followed.
 ///
 /// A NIfTI pair is listed once, by its `.hdr`. Not listed: names that start with a dot (macOS leaves
 /// `._name.nii.gz` files that are no volumes), and `.npy` files, which have no geometry and are what
-/// this program keeps cubes in. Label maps are listed like any volume.
+/// this program keeps cubes in. Label maps are listed like any volume. DICOM files are recognised by their content;
+/// each series is listed once, by its folder if that holds no other, else by its first file. DICOM files that are no
+/// slices of a volume (scouts, single slices, reports, contours, …) are left out with a warning that says why.
 ///
 /// # Errors
 /// If the folder or one below it cannot be read, or is nested deeper than 64 folders.
@@ -163,6 +186,7 @@ fn collect(
     if depth > 64 {
         return Err(Error::file(folder, "is nested more than 64 folders deep"));
     }
+    let mut others = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
@@ -171,16 +195,21 @@ fn collect(
         if path.is_dir() {
             collect(&path, found, visited, depth + 1)?;
         } else if path.is_file() {
-            let listed = match kind(&path) {
+            let listed = match kind_by_name(&path) {
                 Some(Kind::Nifti | Kind::MetaImage) => true,
                 // Only headers have a partner `.img`; other programs use `.hdr` for other things.
                 Some(Kind::NiftiPair) => nifti::companion(&path, "hdr", "img").is_some(),
-                Some(Kind::Numpy) | None => false,
+                Some(Kind::Numpy) => false,
+                Some(Kind::Dicom) | None => {
+                    others.push(path);
+                    continue;
+                }
             };
             if listed {
                 found.push(path);
             }
         }
     }
+    found.extend(dicom::list(folder, others));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Medical volumes: NIfTI-1, NIfTI-2, MetaImage and NumPy files, read into one type and written back.
+//! Medical volumes: NIfTI-1, NIfTI-2, MetaImage and NumPy files and DICOM series, read into one type and written back.
 //!
 //! [`read_volume`] reads any of them, [`write_volume`] writes the format the name asks for,
 //! [`list_volumes`] finds them in a folder, [`describe`] tells what one holds, [`convert`] copies one
@@ -9,6 +9,7 @@
 
 pub mod affine;
 mod describe;
+mod dicom;
 mod element;
 mod files;
 mod input;
@@ -26,10 +27,10 @@ mod tests;
 use serde::Serialize;
 
 pub use affine::Affine;
-pub use describe::{Description, describe};
+pub use describe::{Description, SeriesDescription, describe};
 pub use element::{ByteOrder, ELEMENT_TYPES, ElementType};
 pub use files::{
-    channel_count, convert, is_volume_name, list_volumes, read_channels, read_volume, write_volume,
+    channel_count, convert, is_volume, is_volume_name, list_volumes, read_channels, read_volume, write_volume,
 };
 pub use like::{Voxels, write_like};
 pub use metaimage::write_metaimage;
@@ -57,6 +58,9 @@ pub enum Format {
     /// A NumPy array, which has no geometry.
     #[serde(rename = "NumPy")]
     Numpy,
+    /// A DICOM series.
+    #[serde(rename = "DICOM")]
+    Dicom,
     /// Made by this program, not read from a file.
     #[serde(rename = "memory")]
     Memory,
@@ -70,6 +74,7 @@ impl Format {
             Self::Nifti2 => "NIfTI-2",
             Self::MetaImage => "MetaImage",
             Self::Numpy => "NumPy",
+            Self::Dicom => "DICOM",
             Self::Memory => "memory",
         }
     }

@@ -9,7 +9,7 @@ use super::{MAX_VOXELS, Volume};
 use crate::error::{Error, Result};
 
 /// Planes handled together: 16 `f32` along z fill one 64-byte cache line.
-const PLANES: usize = 16;
+pub(super) const PLANES: usize = 16;
 
 /// The number of voxels of a volume of this size, checked.
 ///
@@ -80,16 +80,23 @@ pub(super) fn read(path: &Path, stream: &mut dyn Read, layout: &Layout) -> Resul
             Error::file(path, cause)
         })?;
         layout.element.decode(bytes, layout.byte_order, layout.scaling, values);
-        for y in 0..ny {
-            for x in 0..nx {
-                let target = (x * ny + y) * nz + first;
-                for z in 0..depth {
-                    voxels[target + z] = values[z * plane + y * nx + x];
-                }
+        place(&mut voxels, layout.size, first, values);
+    }
+    Ok(voxels)
+}
+
+/// Puts whole planes, x fastest, into a volume, z fastest, as its planes from `first` on.
+pub(super) fn place(voxels: &mut [f32], [nx, ny, nz]: [usize; 3], first: usize, planes: &[f32]) {
+    let plane = nx * ny;
+    let depth = planes.len() / plane;
+    for y in 0..ny {
+        for x in 0..nx {
+            let target = (x * ny + y) * nz + first;
+            for z in 0..depth {
+                voxels[target + z] = planes[z * plane + y * nx + x];
             }
         }
     }
-    Ok(voxels)
 }
 
 /// Writes all voxels, x fastest, little-endian.

@@ -136,7 +136,7 @@ fn every_real_file_has_the_recorded_shape_affine_and_voxels() {
         for entry in &entries {
             let name = entry["file"].as_str().expect("a name");
             let path = folder.join(base).join(name);
-            if !is_volume_name(&path) {
+            if !is_volume(&path) {
                 continue;
             }
             let volume = read_volume(&path).unwrap_or_else(|error| panic!("{error}"));
