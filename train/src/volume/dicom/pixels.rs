@@ -295,7 +295,7 @@ mod tests {
         let signed = Stored { element: ElementType::Int16, bits: 12, shift: 0 };
         assert_eq!((signed.number(0xF830), signed.number(0x0830), signed.number(0x07FF)), (-2000, -2000, 2047));
         let high = Stored { element: ElementType::Int16, bits: 12, shift: 4 };
-        assert_eq!((high.number(0x8301), high.number(0x7FFF)), (-1997, 2047));
+        assert_eq!((high.number(0x8301), high.number(0x7FFF)), (-2000, 2047));
         let word = Stored { element: ElementType::Int32, bits: 31, shift: 0 };
         assert_eq!(word.number(0x7FFF_FFFF), -1);
         let mut out = [0.0; 2];

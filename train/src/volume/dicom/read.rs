@@ -129,8 +129,11 @@ fn grid(path: &Path, series: &Series, slices: &[Slice]) -> Result<Grid> {
             _ => format!("{} frame {}", file_name(file), slice.frame + 1),
         }
     };
-    let facts = series.files.first().map(|(_, header)| facts(header, 0)).unwrap_or_default();
-    let thickness = facts.between.or(facts.thickness);
+    // For a lonely slice, as SimpleITK takes it: slices of MR have gaps, so their thickness tells no distance.
+    let first = series.files.first().map(|(_, header)| (facts(header, 0), header.modality.as_str()));
+    let thickness = first.and_then(|(facts, modality)| {
+        facts.between.or(facts.thickness.filter(|_| modality != "MR"))
+    });
     let grid = arrange(&places, thickness, &name).map_err(|cause| Error::file(path, cause))?;
     if let Some(uneven) = &grid.uneven {
         tracing::warn!("{}: {uneven}", path.display());
