@@ -25,7 +25,10 @@ impl Volumes {
     pub fn below(folder: &Path) -> Result<Self> {
         let paths = list_volumes(folder)?;
         if paths.is_empty() {
-            return Err(Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+            return Err(Error::file(
+                folder,
+                "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd, DICOM series)",
+            ));
         }
         let mut names: HashMap<String, PathBuf> = HashMap::new();
         for path in paths {

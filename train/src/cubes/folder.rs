@@ -45,7 +45,10 @@ pub fn extract_folder(
 ) -> Result<Summary> {
     let paths = volume::list_volumes(folder)?;
     if paths.is_empty() {
-        return Err(Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+        return Err(Error::file(
+            folder,
+            "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd, DICOM series)",
+        ));
     }
     extract_volumes(folder, &paths, 0, settings, seed, on_bad, out, report)
 }

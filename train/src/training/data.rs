@@ -75,7 +75,10 @@ fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<Path
     let directory = config.data.volumes.clone().unwrap_or_default();
     let volumes = list_volumes(&directory)?;
     if volumes.is_empty() {
-        return Err(Error::file(&directory, "holds no volume (.nii, .nii.gz, .hdr, .mhd, .mha)"));
+        return Err(Error::file(
+            &directory,
+            "holds no volume (.nii, .nii.gz, .hdr, .mhd, .mha, DICOM series)",
+        ));
     }
     let separate = config.data.valid.is_empty() && volumes.len() > 1;
     let held_out = if separate { held_out(volumes.len(), config.data.held_out) } else { 0 };

@@ -103,7 +103,10 @@ fn of_volumes(input: &Path, classes: &[String]) -> Result<CandidateTable> {
         false => return Err(Error::file(input, "is neither a table (.csv) nor a volume")),
     };
     if paths.is_empty() {
-        return Err(Error::file(input, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+        return Err(Error::file(
+            input,
+            "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd, DICOM series)",
+        ));
     }
     let row = |(number, path): (usize, PathBuf)| Candidate {
         name: path.display().to_string(),

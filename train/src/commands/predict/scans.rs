@@ -68,14 +68,20 @@ pub(super) fn in_folder(args: &PredictArgs, task: &TaskDescription) -> Result<Ve
         }
     }
     if scans.is_empty() {
-        return Err(Error::file(&args.input, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd)"));
+        return Err(Error::file(
+            &args.input,
+            "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd, DICOM series)",
+        ));
     }
     let mut taken = BTreeSet::new();
     let scan = |(relative, files): (PathBuf, ScanFiles)| {
         let target = written_name(&args.input, relative);
         if !taken.insert(target.clone()) {
             let out = args.out.join(&target);
-            return Err(Error::Usage(format!("{}: two scans of the input would be written there", out.display())));
+            return Err(Error::Usage(format!(
+                "{}: two scans of the input would be written there",
+                out.display()
+            )));
         }
         let probabilities = args.probabilities.as_ref().map(|folder| folder.join(&target));
         Ok(Scan { files, out: args.out.join(target), probabilities })
@@ -94,7 +100,9 @@ fn written_name(input: &Path, mut relative: PathBuf) -> PathBuf {
     match relative.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).as_deref() {
         // The pair is read, but written as one file.
         Some("hdr") => relative.with_extension("nii"),
-        Some("dcm" | "dicom" | "ima") if !input.join(&relative).is_dir() => with_ending(relative.with_extension("")),
+        Some("dcm" | "dicom" | "ima") if !input.join(&relative).is_dir() => {
+            with_ending(relative.with_extension(""))
+        }
         _ if input.join(&relative).is_dir() || !is_volume_name(&relative) => with_ending(relative),
         _ => relative,
     }

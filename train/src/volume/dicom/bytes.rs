@@ -84,7 +84,9 @@ impl Bytes {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(format!("is damaged: byte {} cannot be read ({error})", self.position)),
+                Err(error) => {
+                    return Err(format!("is damaged: byte {} cannot be read ({error})", self.position));
+                }
             }
         }
         self.position += filled as u64;

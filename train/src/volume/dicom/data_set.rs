@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::bytes::Bytes;
 use super::element::{
-    self, Coding, EXPLICIT_LITTLE, Element, IMPLICIT_LITTLE, ITEM, ITEM_END, SEQUENCE_END, Tag, UNDEFINED, is_vr,
+    self, Coding, EXPLICIT_LITTLE, Element, IMPLICIT_LITTLE, ITEM, ITEM_END, SEQUENCE_END, Tag, UNDEFINED,
+    is_vr,
 };
 use super::header::{Header, MAX_FRAMES, Numbers, Pixels, is_fact, is_wanted, take_fact};
 use super::recognise::PREAMBLE;
@@ -240,13 +241,22 @@ impl Walk {
     /// Whether a sequence or item that ends at `end` is over.
     fn reached(&self, end: Option<u64>) -> Result<bool, String> {
         match end {
-            Some(end) if self.bytes.position() > end => Err("is damaged: an item runs over its end".to_owned()),
+            Some(end) if self.bytes.position() > end => {
+                Err("is damaged: an item runs over its end".to_owned())
+            }
             end => Ok(end == Some(self.bytes.position())),
         }
     }
 
     /// The items of a sequence.
-    fn sequence(&mut self, tag: Tag, length: u32, coding: Coding, depth: usize, place: Place) -> Result<(), String> {
+    fn sequence(
+        &mut self,
+        tag: Tag,
+        length: u32,
+        coding: Coding,
+        depth: usize,
+        place: Place,
+    ) -> Result<(), String> {
         if depth >= MAX_DEPTH {
             return Err(format!("has sequences nested more than {MAX_DEPTH} deep"));
         }

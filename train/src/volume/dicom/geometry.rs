@@ -48,7 +48,11 @@ pub(super) fn arrange(
     let (along_columns, along_rows) = directions(first).map_err(|cause| format!("{}: {cause}", name(0)))?;
     let normal = cross(along_columns, along_rows);
     for (index, place) in places.iter().enumerate() {
-        let turned = place.orientation.iter().zip(&first.orientation).any(|(a, b)| (a - b).abs() > DIRECTION_TOLERANCE);
+        let turned = place
+            .orientation
+            .iter()
+            .zip(&first.orientation)
+            .any(|(a, b)| (a - b).abs() > DIRECTION_TOLERANCE);
         let sized = place.spacing.iter().zip(&first.spacing).any(|(a, b)| (a - b).abs() > 1e-3 * b.abs());
         if turned || sized {
             let what = if turned { "ImageOrientationPatient" } else { "PixelSpacing" };
@@ -90,7 +94,10 @@ fn directions(place: &Place) -> Result<([f64; 3], [f64; 3]), String> {
     let (columns, rows) = ([a, b, c], [d, e, f]);
     let (long, wide) = (dot(columns, columns).sqrt(), dot(rows, rows).sqrt());
     let tolerance = 0.01;
-    if (long - 1.0).abs() > tolerance || (wide - 1.0).abs() > tolerance || dot(columns, rows).abs() > tolerance {
+    if (long - 1.0).abs() > tolerance
+        || (wide - 1.0).abs() > tolerance
+        || dot(columns, rows).abs() > tolerance
+    {
         return Err(format!(
             "ImageOrientationPatient {:?} is no pair of perpendicular unit vectors",
             place.orientation
@@ -138,21 +145,24 @@ fn even(
         let missing = (gap / usual).round() as usize;
         let whole = missing > 1 && (gap / usual - missing as f64).abs() < GAP_TOLERANCE;
         let cause = if whole {
-            format!("{} missing between", if missing == 2 { "a slice is".to_owned() } else { format!("{} slices are", missing - 1) })
+            format!(
+                "{} missing between",
+                if missing == 2 { "a slice is".to_owned() } else { format!("{} slices are", missing - 1) }
+            )
         } else {
             "its slices are unevenly spaced:".to_owned()
         };
         return Err(format!("{cause} {}: they lie {gap:.3} mm apart, others {usual:.3} mm", between(at)));
     }
     let mean = (depths[depths.len() - 1] - depths[0]) / gaps.len() as f64;
-    let off = (0..depths.len()).map(|at| (depths[at] - depths[0] - at as f64 * mean).abs()).fold(0.0, f64::max);
+    let off =
+        (0..depths.len()).map(|at| (depths[at] - depths[0] - at as f64 * mean).abs()).fold(0.0, f64::max);
     if off > 0.5 * mean {
         return Err(format!("its slices drift {off:.3} mm from an even distance of {mean:.3} mm"));
     }
     let spread = sorted.iter().map(|gap| (gap - mean).abs()).fold(0.0, f64::max);
-    let uneven = (spread > GAP_TOLD * mean).then(|| {
-        format!("its slices lie {:.3} to {largest:.3} mm apart, {mean:.3} mm is taken", sorted[0])
-    });
+    let uneven = (spread > GAP_TOLD * mean)
+        .then(|| format!("its slices lie {:.3} to {largest:.3} mm apart, {mean:.3} mm is taken", sorted[0]));
     Ok((mean, uneven))
 }
 
@@ -200,7 +210,8 @@ mod tests {
     const AXIAL: [f64; 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
 
     fn stack(depths: &[f64]) -> Vec<Place> {
-        let place = |&z: &f64| Place { position: [-10.0, -20.0, z], orientation: AXIAL, spacing: [0.5, 0.75] };
+        let place =
+            |&z: &f64| Place { position: [-10.0, -20.0, z], orientation: AXIAL, spacing: [0.5, 0.75] };
         depths.iter().map(place).collect()
     }
 
@@ -212,7 +223,8 @@ mod tests {
     fn slices_are_put_in_order_and_measured() {
         let grid = arranged(&stack(&[4.0, 0.0, 6.0, 2.0])).expect("a grid");
         assert_eq!(grid.order, [1, 3, 0, 2]);
-        let wanted = [[-0.75, 0.0, 0.0, 10.0], [0.0, -0.5, 0.0, 20.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+        let wanted =
+            [[-0.75, 0.0, 0.0, 10.0], [0.0, -0.5, 0.0, 20.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
         assert_eq!((grid.affine, grid.uneven), (wanted, None));
         let jitter = arranged(&stack(&[0.0, 2.05, 4.0, 6.0])).expect("a grid");
         assert!(jitter.uneven.expect("told").contains("2.000 mm is taken"));

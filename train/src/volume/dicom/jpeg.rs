@@ -17,8 +17,10 @@ pub(super) fn decode(
     width: usize,
     pixels: &mut Vec<u8>,
 ) -> Result<(), String> {
-    let stream = look(raw, columns, rows).map_err(|cause| format!("is damaged or not read: its JPEG stream {cause}"))?;
-    let failed = |error: jpeg_decoder::Error| format!("is damaged: its JPEG stream cannot be decoded ({error})");
+    let stream = look(raw, columns, rows)
+        .map_err(|cause| format!("is damaged or not read: its JPEG stream {cause}"))?;
+    let failed =
+        |error: jpeg_decoder::Error| format!("is damaged: its JPEG stream cannot be decoded ({error})");
     let mut decoder = Decoder::new(stream);
     decoder.set_max_decoding_buffer_size(2 * usize::from(columns) * usize::from(rows));
     let decoded = decoder.decode().map_err(failed)?;
@@ -65,7 +67,9 @@ fn look(raw: &[u8], columns: u16, rows: u16) -> Result<&[u8], String> {
             (0xC0 | 0xC1 | 0xC3, &[precision, h1, h0, w1, w0, components, ..]) => {
                 let (height, width) = (u16::from_be_bytes([h1, h0]), u16::from_be_bytes([w1, w0]));
                 if (width, height) != (columns, rows) {
-                    return Err(format!("is of {width} x {height} pixels, the header says {columns} x {rows}"));
+                    return Err(format!(
+                        "is of {width} x {height} pixels, the header says {columns} x {rows}"
+                    ));
                 }
                 if components != 1 {
                     return Err(format!("has {components} components"));
@@ -76,7 +80,9 @@ fn look(raw: &[u8], columns: u16, rows: u16) -> Result<&[u8], String> {
                 frame = Some((marker == 0xC3, precision));
             }
             (0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF, _) => {
-                return Err("is progressive, hierarchical or arithmetic, for which there is no decoder".to_owned());
+                return Err(
+                    "is progressive, hierarchical or arithmetic, for which there is no decoder".to_owned()
+                );
             }
             (0xDD, &[a, b]) => restarts = [a, b] != [0, 0],
             (0xDA, &[1, _, _, _, _, low]) => {
@@ -99,7 +105,8 @@ fn look(raw: &[u8], columns: u16, rows: u16) -> Result<&[u8], String> {
 /// The stream up to the end of the scan that begins at `start`, after which nothing but the image's end may come.
 fn scan_end(raw: &[u8], start: usize) -> Result<&[u8], String> {
     let data = raw.get(start..).ok_or("is cut off")?;
-    let marker = data.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xD0..=0xD7 | 0xFF));
+    let marker =
+        data.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xD0..=0xD7 | 0xFF));
     match marker.map(|at| (at, data[at + 1])) {
         Some((at, 0xD9)) => Ok(&raw[..start + at + 2]),
         Some(_) => Err("has more than one scan".to_owned()),

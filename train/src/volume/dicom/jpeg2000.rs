@@ -23,7 +23,9 @@ pub(super) fn decode(
     let image = Image::new(raw, &settings).map_err(failed)?;
     let mut context = DecoderContext::default();
     let decoded = image.decode(&mut context).map_err(failed)?;
-    let [component] = decoded.components() else { return Err("has a JPEG 2000 stream of colours".to_owned()) };
+    let [component] = decoded.components() else {
+        return Err("has a JPEG 2000 stream of colours".to_owned());
+    };
     // The decoder lifts signed samples too, as if they were unsigned.
     let lift = if signed { 1i64 << (bits - 1) } else { 0 };
     pixels.reserve(component.samples().len() * width);

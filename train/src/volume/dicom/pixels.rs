@@ -92,12 +92,14 @@ pub(super) fn check(header: &Header) -> Result<(), String> {
     }
     let all = plane * u64::from(header.frames);
     let compression = header.transfer.compression()?;
-    // What a byte can hold at most: pairs of bytes that stand for 128; a bit for a sample of lossless JPEG, two for
-    // the 64 of an empty block; an empty code block of JPEG 2000 has next to none.
+    // What a byte can hold at most: pairs of bytes that stand for 128 (PackBits), two bits for the 64 pixels of an even
+    // block (JPEG), next to none for an even image (JPEG 2000). Decoders reserve memory for the size they are told, so
+    // large frames must show more for it.
+    let small = plane <= 1 << 20;
     let (name, most) = match compression {
         Compression::RunLength => ("run lengths", 64),
-        Compression::Jpeg => ("JPEG", 256),
-        Compression::Jpeg2000 => ("JPEG 2000", 4096),
+        Compression::Jpeg => ("JPEG", if small { 256 } else { 64 }),
+        Compression::Jpeg2000 => ("JPEG 2000", if small { 4096 } else { 64 }),
         Compression::None | Compression::Encapsulated => ("pixels", 1),
     };
     match (&header.pixels, compression) {
@@ -182,7 +184,7 @@ impl<'a> Frames<'a> {
                 if self.header.coding.big_endian {
                     order = ByteOrder::Big;
                     // Bytes in words of 16 bits change places with the words' byte order (PS3.5, D.3).
-                    if self.stored.element.bytes() == 1 && *words && size % 2 == 0 {
+                    if self.stored.element.bytes() == 1 && *words && size.is_multiple_of(2) {
                         self.pixels.as_chunks_mut::<2>().0.iter_mut().for_each(|word| word.reverse());
                     }
                 }
@@ -258,7 +260,8 @@ fn frame_ranges(
     if frames == fragments.len() {
         return Ok((0..frames).map(|index| index..index + 1).collect());
     }
-    let unclear = || format!("is damaged: {} fragments cannot be told apart into {frames} frames", fragments.len());
+    let unclear =
+        || format!("is damaged: {} fragments cannot be told apart into {frames} frames", fragments.len());
     // The table counts from the head of the first fragment; without one, a frame begins where a JPEG stream does.
     let mut starts = Vec::new();
     let first = fragments.first().map_or(0, |&(position, _)| position);
@@ -266,7 +269,9 @@ fn frame_ranges(
     for (index, &(position, length)) in fragments.iter().enumerate() {
         let begins = if offsets.is_empty() {
             let mut magic = [0u8; 2];
-            length >= 2 && read_at(&mut file, position, &mut magic).is_ok() && [[0xFF, 0xD8], [0xFF, 0x4F]].contains(&magic)
+            length >= 2
+                && read_at(&mut file, position, &mut magic).is_ok()
+                && [[0xFF, 0xD8], [0xFF, 0x4F]].contains(&magic)
         } else {
             offsets.contains(&(position - first))
         };
@@ -293,7 +298,10 @@ mod tests {
         let unsigned = Stored { element: ElementType::Uint16, bits: 12, shift: 0 };
         assert_eq!(unsigned.number(0xF830), 0x830);
         let signed = Stored { element: ElementType::Int16, bits: 12, shift: 0 };
-        assert_eq!((signed.number(0xF830), signed.number(0x0830), signed.number(0x07FF)), (-2000, -2000, 2047));
+        assert_eq!(
+            (signed.number(0xF830), signed.number(0x0830), signed.number(0x07FF)),
+            (-2000, -2000, 2047)
+        );
         let high = Stored { element: ElementType::Int16, bits: 12, shift: 4 };
         assert_eq!((high.number(0x8301), high.number(0x7FFF)), (-2000, 2047));
         let word = Stored { element: ElementType::Int32, bits: 31, shift: 0 };

@@ -37,7 +37,10 @@ pub(super) fn read(path: &Path) -> Result<(Volume, SeriesDescription)> {
         return Err(Error::file(file, format!("{cause}; without it the series is not read")));
     }
     if let Some((file, cause)) = folder.unknown.first() {
-        return Err(Error::file(file, format!("{cause}; it may be a slice, so the series is not read without it")));
+        return Err(Error::file(
+            file,
+            format!("{cause}; it may be a slice, so the series is not read without it"),
+        ));
     }
     if path.is_dir() {
         tell_left_out(&folder, series);
@@ -87,7 +90,10 @@ fn alike(series: &Series) -> Result<()> {
             ));
         }
         if header.modality_table {
-            return Err(Error::file(path, "its values go through a table (ModalityLUTSequence), which is not read"));
+            return Err(Error::file(
+                path,
+                "its values go through a table (ModalityLUTSequence), which is not read",
+            ));
         }
         pixels::check(header).map_err(|cause| Error::file(path, cause))?;
     }
@@ -100,7 +106,8 @@ fn slices(series: &Series) -> Result<Vec<Slice>> {
     for (file, (path, header)) in series.files.iter().enumerate() {
         for frame in 0..header.frames as usize {
             let facts = facts(header, frame);
-            let (Some(position), Some(orientation), Some(spacing)) = (facts.position, facts.orientation, facts.spacing)
+            let (Some(position), Some(orientation), Some(spacing)) =
+                (facts.position, facts.orientation, facts.spacing)
             else {
                 return Err(Error::file(path, "does not tell where it lies"));
             };
@@ -131,9 +138,8 @@ fn grid(path: &Path, series: &Series, slices: &[Slice]) -> Result<Grid> {
     };
     // For a lonely slice, as SimpleITK takes it: slices of MR have gaps, so their thickness tells no distance.
     let first = series.files.first().map(|(_, header)| (facts(header, 0), header.modality.as_str()));
-    let thickness = first.and_then(|(facts, modality)| {
-        facts.between.or(facts.thickness.filter(|_| modality != "MR"))
-    });
+    let thickness =
+        first.and_then(|(facts, modality)| facts.between.or(facts.thickness.filter(|_| modality != "MR")));
     let grid = arrange(&places, thickness, &name).map_err(|cause| Error::file(path, cause))?;
     if let Some(uneven) = &grid.uneven {
         tracing::warn!("{}: {uneven}", path.display());
@@ -189,13 +195,14 @@ fn describe(
 ) -> Result<(Volume, SeriesDescription)> {
     let Some((_, header)) = series.files.first() else { return Err(Error::file(path, "has no slices")) };
     if header.photometric == "MONOCHROME1" {
-        tracing::warn!("{}: MONOCHROME1 (the largest values are shown darkest); values are kept as stored", path.display());
+        tracing::warn!(
+            "{}: MONOCHROME1 (the largest values are shown darkest); values are kept as stored",
+            path.display()
+        );
     }
     let file_error = |cause| Error::file(path, cause);
-    let (stored, compression) = (
-        Stored::of(header).map_err(file_error)?,
-        header.transfer.compression().map_err(file_error)?,
-    );
+    let (stored, compression) =
+        (Stored::of(header).map_err(file_error)?, header.transfer.compression().map_err(file_error)?);
     affine::check(&grid.affine).map_err(file_error)?;
     let range = |value: fn(&Slice) -> f64| {
         let values = slices.iter().map(value);

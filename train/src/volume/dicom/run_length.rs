@@ -8,7 +8,8 @@
 pub(super) fn decode(raw: &[u8], count: usize, width: usize, pixels: &mut Vec<u8>) -> Result<(), String> {
     let damaged = |what: &str| format!("is damaged: its run lengths {what}");
     let (head, _) = raw.split_first_chunk::<64>().ok_or_else(|| damaged("have no header"))?;
-    let words: Vec<usize> = head.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word) as usize).collect();
+    let words: Vec<usize> =
+        head.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word) as usize).collect();
     if words[0] != width {
         return Err(damaged(&format!("have {} segments, pixels of {width} bytes need {width}", words[0])));
     }
@@ -16,7 +17,8 @@ pub(super) fn decode(raw: &[u8], count: usize, width: usize, pixels: &mut Vec<u8
     for segment in 0..width {
         let start = words[1 + segment];
         let end = if segment + 1 < width { words[2 + segment] } else { raw.len() };
-        let packed = raw.get(start..end).filter(|_| start >= 64).ok_or_else(|| damaged("point outside the frame"))?;
+        let packed =
+            raw.get(start..end).filter(|_| start >= 64).ok_or_else(|| damaged("point outside the frame"))?;
         planes.push(unpack(packed, count).ok_or_else(|| damaged("end before the frame is full"))?);
     }
     pixels.resize(count * width, 0);

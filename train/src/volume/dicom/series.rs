@@ -36,7 +36,8 @@ impl Series {
     }
 
     fn holds(&self, name: &std::ffi::OsStr) -> bool {
-        let mut paths = self.files.iter().map(|(path, _)| path).chain(self.damaged.iter().map(|(path, _)| path));
+        let mut paths =
+            self.files.iter().map(|(path, _)| path).chain(self.damaged.iter().map(|(path, _)| path));
         paths.any(|path| path.file_name() == Some(name))
     }
 }

@@ -100,7 +100,9 @@ pub(super) fn no_image(sop_class: &str) -> Option<&'static str> {
         return Some("is a DICOMDIR, a list of files");
     }
     let class = class.strip_prefix("5.1.4.1.1.")?;
-    let within = |family: &str| class == family || class.strip_prefix(family).is_some_and(|rest| rest.starts_with('.'));
+    let within = |family: &str| {
+        class == family || class.strip_prefix(family).is_some_and(|rest| rest.starts_with('.'))
+    };
     let kinds = [
         ("4.2", "is a spectrum"),
         ("9", "is a waveform"),

@@ -46,7 +46,7 @@ fn channel(name: &str) -> Option<(&str, usize)> {
 pub fn pair(images: &Path, labels: &Path) -> Result<Vec<CaseFiles>> {
     let (scans, mut maps) = (volumes(images)?, volumes(labels)?);
     if scans.is_empty() {
-        return Err(Error::file(images, "holds no volume (.nii, .nii.gz, .hdr, .mhd, .mha)"));
+        return Err(Error::file(images, "holds no volume (.nii, .nii.gz, .hdr, .mhd, .mha, DICOM series)"));
     }
     let mut cases: BTreeMap<String, BTreeMap<usize, PathBuf>> = BTreeMap::new();
     for (name, path) in scans {
