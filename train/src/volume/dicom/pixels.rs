@@ -213,7 +213,7 @@ impl<'a> Frames<'a> {
         let (rows, columns, width) = (self.header.rows, self.header.columns, self.stored.element.bytes());
         self.pixels.clear();
         match self.compression {
-            Compression::RunLength => return run_length::decode(&self.raw, count, width, &mut self.pixels),
+            Compression::RunLength => run_length::decode(&self.raw, count, width, &mut self.pixels),
             Compression::Jpeg => jpeg::decode(&self.raw, columns, rows, width, &mut self.pixels),
             Compression::Jpeg2000 => jpeg2000::decode(&self.raw, columns, rows, width, &mut self.pixels),
             Compression::None | Compression::Encapsulated => {
@@ -255,7 +255,7 @@ fn frame_ranges(
 ) -> Result<Vec<Range<usize>>, String> {
     let frames = header.frames as usize;
     if frames == 1 {
-        return Ok(vec![0..fragments.len()]);
+        return Ok(std::iter::once(0..fragments.len()).collect());
     }
     if frames == fragments.len() {
         return Ok((0..frames).map(|index| index..index + 1).collect());
