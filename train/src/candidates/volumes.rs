@@ -1,7 +1,7 @@
 //! Finding the volumes that rows name.
 
 use crate::finetune::case_name;
-use crate::volume::{is_volume_name, list_volumes, no_volumes};
+use crate::volume::{is_volume, list_volumes, no_volumes};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,8 @@ impl Volumes {
             Self::Anywhere(folder) => Ok(folder.join(text).into()),
             Self::Paths(folder) => {
                 let path = folder.join(text);
-                if path.is_file() { Ok(path.into()) } else { Err(path) }
+                // A folder is a DICOM series.
+                if path.exists() { Ok(path.into()) } else { Err(path) }
             }
             Self::Names(names) => {
                 names.get(text).map(|path| path.as_path().into()).ok_or_else(|| PathBuf::from(text))
@@ -62,7 +63,7 @@ impl Volumes {
     pub fn refuse(&self, text: &str) -> Option<String> {
         match self {
             _ if text.is_empty() => Some("names no volume".into()),
-            Self::Paths(_) if !is_volume_name(Path::new(text)) => {
+            Self::Paths(folder) if !is_volume(&folder.join(text)) => {
                 Some(format!("{text} is of no volume format that is read"))
             }
             _ => None,

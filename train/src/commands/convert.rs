@@ -13,9 +13,10 @@ use std::path::PathBuf;
   genesis convert Genesis_Chest_CT.pt genesis.safetensors
   genesis convert runs/a/checkpoints/best.safetensors best.pt
   genesis convert scan.mhd scan.nii.gz
-  genesis convert film.nii.gz third.nrrd --frame 2")]
+  genesis convert film.nii.gz third.nrrd --frame 2
+  genesis convert study/series3/ scan.nii.gz")]
 pub struct ConvertArgs {
-    /// File to read
+    /// File to read; of a DICOM series its folder, or any of its files
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// File to write; its extension says the format
@@ -34,7 +35,7 @@ pub fn run(args: &ConvertArgs, common: &Common) -> Result<()> {
     if !args.input.exists() {
         return Err(Error::file(&args.input, "does not exist"));
     }
-    if volume::is_volume_name(&args.input) {
+    if volume::is_volume(&args.input) {
         volume::convert(&args.input, &args.output, &ReadOptions::frame(args.frame))?;
     } else if args.frame.is_some() {
         return Err(Error::Usage("--frame is for volumes".into()));

@@ -15,10 +15,11 @@ use std::path::PathBuf;
   genesis inspect runs/a/checkpoints/best.safetensors
   genesis inspect Genesis_Chest_CT.pt --tensors
   genesis inspect scan.nii.gz --json
-  genesis inspect film.nrrd --frame 3")]
+  genesis inspect film.nrrd --frame 3
+  genesis inspect study/series3/")]
 pub struct InspectArgs {
-    /// A checkpoint (.safetensors, .pt) or a volume (.nii, .nii.gz, .mhd, .mha, .nrrd, .nhdr, .npy)
-    #[arg(value_name = "FILE")]
+    /// A checkpoint (.safetensors, .pt) or a volume (.nii, .nii.gz, .mhd, .mha, .nrrd, .nhdr, .npy, a DICOM folder or file)
+    #[arg(value_name = "FILE|DIR")]
     file: PathBuf,
     /// Which volume of a file of several (4D) to read, counted from 0
     #[arg(long, value_name = "N")]
@@ -36,7 +37,7 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
     if !args.file.exists() {
         return Err(Error::file(&args.file, "does not exist"));
     }
-    if volume::is_volume_name(&args.file) {
+    if volume::is_volume(&args.file) {
         let description = volume::describe(&args.file, &ReadOptions::frame(args.frame))?;
         if common.json {
             return super::print_json(&description);

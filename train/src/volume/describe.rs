@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Affine, ByteOrder, Format, ReadOptions, affine, read_volume_with};
+use super::files::{Kind, kind};
+use super::{Affine, ByteOrder, Format, ReadOptions, affine, dicom, read_volume_with};
 use crate::error::Result;
 
 /// What [`describe`] finds; [`Display`](fmt::Display) gives one screen of text.
@@ -51,6 +52,49 @@ pub struct Description {
     pub mean: Option<f64>,
     /// Voxels that are NaN or infinite.
     pub not_finite: usize,
+    /// Of a DICOM series only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesDescription>,
+}
+
+/// What the files of a DICOM series say of it; nothing of the patient.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeriesDescription {
+    /// Modality: `"CT"`, `"MR"`, `"PT"`, …
+    pub modality: String,
+    /// SeriesDescription.
+    pub description: String,
+    /// Number of files.
+    pub files: usize,
+    /// Number of slices, which are more than files where files have several frames.
+    pub slices: usize,
+    /// How data and pixels are written, by name and UID.
+    pub transfer_syntax: String,
+    /// `"MONOCHROME2"`, or `"MONOCHROME1"` where the largest values are shown darkest.
+    pub photometric: String,
+    /// Smallest and largest RescaleSlope of the slices, already applied.
+    pub rescale_slope: [f64; 2],
+    /// Smallest and largest RescaleIntercept of the slices, already applied.
+    pub rescale_intercept: [f64; 2],
+    /// PixelPaddingValue, before scaling: voxels of this value lie outside the image. They are kept.
+    pub padding: Option<i64>,
+}
+
+impl fmt::Display for SeriesDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { modality, description, files, slices, .. } = self;
+        writeln!(f, "series       {modality} {description:?}, {slices} slices in {files} files")?;
+        writeln!(f, "written as   {}, {}", self.transfer_syntax, self.photometric)?;
+        let ([s0, s1], [i0, i1]) = (self.rescale_slope, self.rescale_intercept);
+        match s0 == s1 && i0 == i1 {
+            true => write!(f, "rescale      slope {s0}, intercept {i0}")?,
+            false => write!(f, "rescale      slope {s0} to {s1}, intercept {i0} to {i1}, slice by slice")?,
+        }
+        match self.padding {
+            Some(padding) => writeln!(f, "; padding {padding} as stored"),
+            None => writeln!(f),
+        }
+    }
 }
 
 /// Reads a volume and tells what it holds.
@@ -58,7 +102,13 @@ pub struct Description {
 /// # Errors
 /// As [`read_volume_with`].
 pub fn describe(path: &Path, options: &ReadOptions) -> Result<Description> {
-    let volume = read_volume_with(path, options)?;
+    let (volume, series) = match kind(path) {
+        Some(Kind::Dicom) => {
+            options.check_single(path)?;
+            dicom::read(path).map(|(volume, series)| (volume, Some(series)))?
+        }
+        _ => (read_volume_with(path, options)?, None),
+    };
     let (mut minimum, mut maximum) = (f32::INFINITY, f32::NEG_INFINITY);
     let (mut sum, mut finite) = (0.0f64, 0usize);
     for &value in volume.voxels.iter().filter(|value| value.is_finite()) {
@@ -90,6 +140,7 @@ pub fn describe(path: &Path, options: &ReadOptions) -> Result<Description> {
         maximum: any.then_some(maximum),
         mean: any.then(|| sum / finite as f64),
         not_finite: volume.voxels.len() - finite,
+        series,
     })
 }
 
@@ -105,6 +156,9 @@ impl fmt::Display for Description {
             ByteOrder::Little => "little-endian",
             ByteOrder::Big => "big-endian",
         };
+        if let Some(series) = &self.series {
+            write!(f, "{series}")?;
+        }
         writeln!(f, "stored as    {}, {order}", self.dtype)?;
         if self.frames > 1 {
             writeln!(f, "frame        {} (of {}, counted from 0)", self.frame, self.frames)?;
@@ -122,7 +176,7 @@ impl fmt::Display for Description {
             writeln!(f, "{label:<11}{a:>12.5} {b:>12.5} {c:>12.5} {d:>12.5}")?;
         }
         writeln!(f, "             from {}", self.affine_from)?;
-        if (self.slope, self.intercept) != (1.0, 0.0) {
+        if self.series.is_none() && (self.slope, self.intercept) != (1.0, 0.0) {
             writeln!(f, "scaling      stored value x {} + {}", self.slope, self.intercept)?;
         }
         match (self.minimum, self.maximum, self.mean) {

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::frames::{ReadOptions, Wanted};
-use super::{ElementType, Volume, metaimage, nifti, npy, nrrd, write_metaimage, write_nifti, write_nrrd};
+use super::{
+    ElementType, Format, Volume, dicom, metaimage, nifti, npy, nrrd, write_metaimage, write_nifti, write_nrrd,
+};
 use crate::error::{Error, Result};
 
 /// The formats a name can mean.
@@ -16,15 +18,24 @@ pub(super) enum Kind {
     MetaImage,
     Nrrd,
     Numpy,
+    Dicom,
 }
 
 /// The names that are understood, for messages.
-const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .nrrd, .nhdr, .npy";
+const NAMES: &str = ".nii, .nii.gz, .hdr with .img, .mha, .mhd with .raw or .zraw, .nrrd, .nhdr, .npy, DICOM";
 
 /// The names that are written, for messages.
 const WRITTEN: &str = ".nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr or .npy";
 
+/// The format a path means: by its name, or DICOM by content (a file, or a folder of such).
 pub(super) fn kind(path: &Path) -> Option<Kind> {
+    kind_by_name(path).or_else(|| dicom::is_dicom(path).then_some(Kind::Dicom))
+}
+
+fn kind_by_name(path: &Path) -> Option<Kind> {
+    if path.is_dir() {
+        return None;
+    }
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     if stem.ends_with(".nii") {
@@ -37,19 +48,28 @@ pub(super) fn kind(path: &Path) -> Option<Kind> {
         Some(Kind::Nrrd)
     } else if name.ends_with(".npy") {
         Some(Kind::Numpy)
+    } else if dicom::is_dicom_name(path) {
+        Some(Kind::Dicom)
     } else {
         None
     }
 }
 
 /// True if the name is that of a volume format that is read (`.nii`, `.nii.gz`, `.hdr`, `.img`,
-/// `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.npy`), in any case of letters.
+/// `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.npy`, `.dcm`), in any case of letters.
 pub fn is_volume_name(path: &Path) -> bool {
+    kind_by_name(path).is_some()
+}
+
+/// True if the path names a volume that is read, by its name or by its content: DICOM files have any name, and a
+/// folder of them is a volume too.
+pub fn is_volume(path: &Path) -> bool {
     kind(path).is_some()
 }
 
 /// Reads a volume of any readable format: NIfTI-1 and -2 (one file or a pair; gzip is recognised by
-/// content), MetaImage, NRRD, and `.npy` arrays `[X, Y, Z]`.
+/// content), MetaImage, NRRD, `.npy` arrays `[X, Y, Z]`, and DICOM series, named by any of their files or by a
+/// folder that holds no other series.
 ///
 /// # Errors
 /// If the format is unknown, or the file is damaged, truncated, or not one volume of real numbers.
@@ -93,6 +113,10 @@ fn read_wanted(path: &Path, wanted: Wanted) -> Result<Vec<Volume>> {
         Kind::MetaImage => metaimage::read(path, wanted),
         Kind::Nrrd => nrrd::read(path, wanted),
         Kind::Numpy => npy::read_volumes(path, wanted),
+        Kind::Dicom => {
+            wanted.of(path, 1)?;
+            dicom::read(path).map(|(volume, _)| vec![volume])
+        }
     }
 }
 
@@ -106,6 +130,7 @@ pub fn channel_count(path: &Path) -> Result<usize> {
         Kind::MetaImage => metaimage::frame_count(path)?,
         Kind::Nrrd => nrrd::frame_count(path)?,
         Kind::Numpy => npy::frame_count(path)?,
+        Kind::Dicom => 1,
     };
     usize::try_from(count).map_err(|_| Error::file(path, format!("holds {count} volumes")))
 }
@@ -113,14 +138,19 @@ pub fn channel_count(path: &Path) -> Result<usize> {
 fn known(path: &Path) -> Result<Kind> {
     match kind(path) {
         Some(kind) => Ok(kind),
-        None if path.is_dir() => Err(Error::file(path, "is a directory, a volume file is needed")),
+        None if path.is_dir() => {
+            Err(Error::file(path, "is a folder without DICOM files, a volume file or a series is needed"))
+        }
         None => Err(Error::file(path, format!("is of no volume format that is read ({NAMES})"))),
     }
 }
 
 /// The error about a folder in which [`list_volumes`] finds nothing.
 pub fn no_volumes(folder: &Path) -> Error {
-    Error::file(folder, "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd, .nrrd, .nhdr)")
+    Error::file(
+        folder,
+        "holds no volume (.nii, .nii.gz, .hdr with .img, .mha, .mhd, .nrrd, .nhdr, DICOM series)",
+    )
 }
 
 /// Writes a volume in the format its name asks for (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.npy`;
@@ -129,12 +159,12 @@ pub fn no_volumes(folder: &Path) -> Error {
 /// # Errors
 /// If the format is unknown, a voxel does not fit `stored`, or the disk refuses.
 pub fn write_volume(path: &Path, volume: &Volume, stored: ElementType) -> Result<()> {
-    match kind(path) {
+    match kind_by_name(path) {
         Some(Kind::Nifti) => write_nifti(path, volume, stored),
         Some(Kind::MetaImage) => write_metaimage(path, volume, stored),
         Some(Kind::Nrrd) => write_nrrd(path, volume, stored),
         Some(Kind::Numpy) => npy::write_volume(path, volume),
-        Some(Kind::NiftiPair) | None => Err(not_written(path)),
+        Some(Kind::NiftiPair | Kind::Dicom) | None => Err(not_written(path)),
     }
 }
 
@@ -149,7 +179,7 @@ fn not_written(path: &Path) -> Error {
 /// As [`read_volume_with`] and [`write_volume`].
 pub fn convert(from: &Path, to: &Path, options: &ReadOptions) -> Result<()> {
     // The name is checked before the work of reading.
-    if matches!(kind(to), None | Some(Kind::NiftiPair)) {
+    if matches!(kind_by_name(to), None | Some(Kind::NiftiPair | Kind::Dicom)) {
         return Err(not_written(to));
     }
     let volume = read_volume_with(from, options)?;
@@ -161,27 +191,29 @@ pub fn convert(from: &Path, to: &Path, options: &ReadOptions) -> Result<()> {
     write_volume(to, &volume, exact_element(&volume))
 }
 
-/// The number format the volume came in if it can hold every voxel, else `float32`.
+/// The number format the volume came in if it can hold every voxel, else `float32`; of unsigned DICOM pixels that a
+/// scaling made negative (computed tomography), `int16` if that can.
 pub(super) fn exact_element(volume: &Volume) -> ElementType {
-    match volume.source.element.integer_range() {
-        Some((low, high))
-            if volume.voxels.iter().all(|&value| {
+    let holds = |element: &ElementType| {
+        element.integer_range().is_some_and(|(low, high)| {
+            volume.voxels.iter().all(|&value| {
                 let value = f64::from(value);
                 // The top of a 64-bit format is not a number its `f64` neighbours tell apart.
                 value.fract() == 0.0 && value >= low && value <= high && value.abs() < 9e18
-            }) =>
-        {
-            volume.source.element
-        }
-        _ => ElementType::Float32,
-    }
+            })
+        })
+    };
+    let scaled = (volume.source.format == Format::Dicom).then_some(ElementType::Int16);
+    [Some(volume.source.element), scaled].into_iter().flatten().find(holds).unwrap_or(ElementType::Float32)
 }
 
 /// All volume files below a folder, sorted by path; symbolic links are followed.
 ///
 /// A NIfTI pair is listed once, by its `.hdr`. Not listed: names that start with a dot (macOS leaves
 /// `._name.nii.gz` files that are no volumes), and `.npy` files, which have no geometry and are what
-/// this program keeps cubes in. Label maps are listed like any volume.
+/// this program keeps cubes in. Label maps are listed like any volume. DICOM files are recognised by their content;
+/// each series is listed once, by its folder if that holds no other, else by its first file. DICOM files that are no
+/// slices of a volume (scouts, single slices, reports, contours, …) are left out with a warning that says why.
 ///
 /// # Errors
 /// If the folder or one below it cannot be read, or is nested deeper than 64 folders.
@@ -206,6 +238,7 @@ fn collect(
     if depth > 64 {
         return Err(Error::file(folder, "is nested more than 64 folders deep"));
     }
+    let mut others = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
@@ -214,16 +247,21 @@ fn collect(
         if path.is_dir() {
             collect(&path, found, visited, depth + 1)?;
         } else if path.is_file() {
-            let listed = match kind(&path) {
+            let listed = match kind_by_name(&path) {
                 Some(Kind::Nifti | Kind::MetaImage | Kind::Nrrd) => true,
                 // Only headers have a partner `.img`; other programs use `.hdr` for other things.
                 Some(Kind::NiftiPair) => nifti::companion(&path, "hdr", "img").is_some(),
-                Some(Kind::Numpy) | None => false,
+                Some(Kind::Numpy) => false,
+                Some(Kind::Dicom) | None => {
+                    others.push(path);
+                    continue;
+                }
             };
             if listed {
                 found.push(path);
             }
         }
     }
+    found.extend(dicom::list(folder, others));
     Ok(())
 }

@@ -17,6 +17,14 @@ impl ReadOptions {
     pub fn frame(frame: Option<usize>) -> Self {
         Self { frame }
     }
+
+    /// Refuses a choice that a file of one volume does not offer.
+    ///
+    /// # Errors
+    /// Any frame but 0.
+    pub(super) fn check_single(&self, path: &Path) -> Result<()> {
+        Wanted::One(self.frame).of(path, 1).map(drop)
+    }
 }
 
 /// Which of a file's volumes are read.

@@ -1,4 +1,5 @@
-//! Medical volumes: NIfTI-1, NIfTI-2, MetaImage, NRRD and NumPy files, read into one type and written back.
+//! Medical volumes: NIfTI-1, NIfTI-2, MetaImage, NRRD and NumPy files and DICOM series, read into one type and written
+//! back (but for DICOM).
 //!
 //! [`read_volume`] reads any of them ([`read_volume_with`] a frame of a file of several), [`write_volume`] writes the format the name asks for,
 //! [`list_volumes`] finds them in a folder, [`describe`] tells what one holds, [`convert`] copies one
@@ -10,6 +11,7 @@
 pub mod affine;
 mod describe;
 mod detached;
+mod dicom;
 mod element;
 mod files;
 mod frames;
@@ -31,11 +33,11 @@ mod tests;
 use serde::Serialize;
 
 pub use affine::Affine;
-pub use describe::{Description, describe};
+pub use describe::{Description, SeriesDescription, describe};
 pub use element::{ByteOrder, ELEMENT_TYPES, ElementType};
 pub use files::{
-    channel_count, convert, is_volume_name, list_volumes, no_volumes, read_channels, read_channels_with,
-    read_volume, read_volume_with, write_volume,
+    channel_count, convert, is_volume, is_volume_name, list_volumes, no_volumes, read_channels,
+    read_channels_with, read_volume, read_volume_with, write_volume,
 };
 pub use frames::ReadOptions;
 pub use like::{Voxels, write_like};
@@ -68,6 +70,9 @@ pub enum Format {
     /// A NumPy array, which has no geometry.
     #[serde(rename = "NumPy")]
     Numpy,
+    /// A DICOM series.
+    #[serde(rename = "DICOM")]
+    Dicom,
     /// Made by this program, not read from a file.
     #[serde(rename = "memory")]
     Memory,
@@ -82,6 +87,7 @@ impl Format {
             Self::MetaImage => "MetaImage",
             Self::Nrrd => "NRRD",
             Self::Numpy => "NumPy",
+            Self::Dicom => "DICOM",
             Self::Memory => "memory",
         }
     }

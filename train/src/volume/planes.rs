@@ -11,7 +11,7 @@ use super::{MAX_VOXELS, Volume};
 use crate::error::{Error, Result};
 
 /// Planes handled together: 16 `f32` along z fill one 64-byte cache line.
-const PLANES: usize = 16;
+pub(super) const PLANES: usize = 16;
 
 /// Values of a group of planes of all frames, unless one plane has more.
 const MAX_GROUP: usize = 1 << 24;
@@ -160,19 +160,44 @@ fn read_slabs(
         })?;
         layout.element.decode(bytes, layout.byte_order, layout.scaling, values);
         for (voxels, frame) in volumes.iter_mut().zip(kept.clone()) {
-            let values = &values[frame * along_frames..];
-            for y in 0..ny {
-                for x in 0..nx {
-                    let target = (x * ny + y) * nz + first;
-                    let source = y * along_y + x * along_x;
-                    for z in 0..depth {
-                        voxels[target + z] = values[z * slab + source];
-                    }
-                }
-            }
+            place_slabs(
+                voxels,
+                layout.size,
+                first,
+                &values[frame * along_frames..],
+                [slab, along_y, along_x],
+            );
         }
     }
     Ok(volumes)
+}
+
+/// Puts whole planes, x fastest, into a volume, z fastest, as its planes from `first` on.
+pub(super) fn place(voxels: &mut [f32], size: [usize; 3], first: usize, planes: &[f32]) {
+    let [nx, ny, _] = size;
+    place_slabs(voxels, size, first, planes, [nx * ny, nx, 1]);
+}
+
+/// [`place`] for values that do not follow each other: `steps` are the distances between neighbours along z, y and x.
+/// As many planes are placed as `planes` has whole steps along z.
+fn place_slabs(
+    voxels: &mut [f32],
+    [nx, ny, nz]: [usize; 3],
+    first: usize,
+    planes: &[f32],
+    [along_z, along_y, along_x]: [usize; 3],
+) {
+    // The last slab may lack what belongs to other frames behind it.
+    let depth = planes.len().div_ceil(along_z);
+    for y in 0..ny {
+        for x in 0..nx {
+            let target = (x * ny + y) * nz + first;
+            let source = y * along_y + x * along_x;
+            for z in 0..depth {
+                voxels[target + z] = planes[z * along_z + source];
+            }
+        }
+    }
 }
 
 /// Writes all voxels, x fastest, little-endian.

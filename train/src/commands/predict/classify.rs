@@ -6,7 +6,7 @@ use crate::commands::{Common, print_json};
 use crate::inference::{Classifier, ClassifySettings, classify_table, predicted_class};
 use crate::progress::Progress;
 use crate::report::file::write_atomically;
-use crate::volume::{ReadOptions, is_volume_name, list_volumes, no_volumes};
+use crate::volume::{ReadOptions, is_volume, list_volumes, no_volumes};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ pub(super) fn run(args: &PredictArgs, mut classifier: Classifier, common: &Commo
 fn of_volumes(input: &Path, classes: &[String]) -> Result<CandidateTable> {
     let paths: Vec<PathBuf> = match input.is_dir() {
         true => list_volumes(input)?,
-        false if is_volume_name(input) || !input.exists() => vec![input.to_path_buf()],
+        false if is_volume(input) || !input.exists() => vec![input.to_path_buf()],
         false => return Err(Error::file(input, "is neither a table (.csv) nor a volume")),
     };
     if paths.is_empty() {

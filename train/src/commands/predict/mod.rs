@@ -23,7 +23,9 @@ use std::path::PathBuf;
     after_help = "Labels are written in the input's format, on its grid, under its header, with the values of the \
 data set the network was trained on (of merged labels the first: 1 for 1+2+4=whole). Scans with several channels \
 are one 4D file, or files name_0000, name_0001, … or name_flair, name_t1, … (BraTS), of which any one may \
-be given; the channels the network was trained on are taken.
+be given; the channels the network was trained on are taken. A DICOM series is named by its folder or any of its \
+files; its labels are NIfTI, in a folder of results under the name of the series' folder (or of its first file, where a \
+folder holds several) and .nii.gz.
 
 A classifier takes a table (path[,group][,x,y,z], or LUNA16's candidates with --volumes), a volume or a folder, of \
 which it sees the middle, and writes a table: path, group, x, y, z, probability_CLASS for each class, predicted.
@@ -31,6 +33,7 @@ which it sees the middle, and writes a table: path, group, x, y, z, probability_
 Examples:
   genesis predict --weights runs/liver/checkpoints/best.safetensors --input scan.nii.gz --out labels.nii.gz
   genesis predict --weights best.safetensors --input scans/ --out labels/ --flips --precision bf16
+  genesis predict --weights best.safetensors --input study/series3/ --out series3-liver.nii.gz
   genesis predict --weights best.safetensors --input ct.mhd --out ct-liver.mhd --largest-component
   genesis predict --weights best.safetensors --input brain_0000.nii.gz --out brain.nii.gz --probabilities p.nii.gz
   genesis predict --weights best.safetensors --input scans/ --out labels/ --class-numbers
@@ -41,7 +44,7 @@ pub struct PredictArgs {
     /// Fine-tuned weights of a segmentation or a classification (.safetensors)
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// A volume, or a folder of volumes; for a classifier also a table
+    /// A volume (of DICOM a series' folder or file), or a folder of volumes; for a classifier also a table
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,
     /// The label file; for a folder, a folder that gets files of the same names; of a classifier FILE.csv
@@ -118,7 +121,7 @@ pub fn run(args: &PredictArgs, common: &Common) -> Result<()> {
         return Err(Error::Usage("--volumes and --skip-missing are for the tables of classifiers".into()));
     }
     let cx = common.context()?;
-    let folder = args.input.is_dir();
+    let folder = args.input.is_dir() && !scans::is_series(args);
     let task = &segmenter.task;
     let scans = if folder { scans::in_folder(args, task)? } else { vec![scans::of_file(args, task)?] };
     let connectivity = if args.connectivity == "6" { Connectivity::Faces } else { Connectivity::Corners };

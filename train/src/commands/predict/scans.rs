@@ -4,9 +4,9 @@ use super::PredictArgs;
 use crate::finetune::{is_brats_segmentation, sequence_file, sequence_of};
 use crate::inference::{ScanFiles, split_extension};
 use crate::task::{Inputs, TaskDescription};
-use crate::volume::{ReadOptions, channel_count, is_volume_name, list_volumes, no_volumes};
+use crate::volume::{ReadOptions, channel_count, is_volume, is_volume_name, list_volumes, no_volumes};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// One scan: its files, and what it becomes.
@@ -23,7 +23,12 @@ impl Scan {
     }
 }
 
-/// The scan a single file names.
+/// Whether the input is a folder that stands for one scan, a DICOM series, to be written as one file.
+pub(super) fn is_series(args: &PredictArgs) -> bool {
+    args.input.is_dir() && !args.out.is_dir() && is_volume_name(&args.out) && is_volume(&args.input)
+}
+
+/// The scan a single file or a series names.
 pub(super) fn of_file(args: &PredictArgs, task: &TaskDescription) -> Result<Scan> {
     if args.out.is_dir() {
         return Err(Error::Usage(format!("--out {} is a folder, but --input is a file", args.out.display())));
@@ -66,15 +71,44 @@ pub(super) fn in_folder(args: &PredictArgs, task: &TaskDescription) -> Result<Ve
     if scans.is_empty() {
         return Err(no_volumes(&args.input));
     }
-    let scan = |(mut target, files): (PathBuf, ScanFiles)| {
-        // The pair is read, but written as one file.
-        if target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdr")) {
-            target.set_extension("nii");
+    let mut taken = BTreeSet::new();
+    let scan = |(relative, files): (PathBuf, ScanFiles)| {
+        let target = written_name(&args.input, relative);
+        if !taken.insert(target.clone()) {
+            let out = args.out.join(&target);
+            return Err(Error::Usage(format!(
+                "{}: two scans of the input would be written there",
+                out.display()
+            )));
         }
         let probabilities = args.probabilities.as_ref().map(|folder| folder.join(&target));
-        Scan { files, out: args.out.join(target), probabilities }
+        Ok(Scan { files, out: args.out.join(target), probabilities })
     };
-    Ok(scans.into_iter().map(scan).collect())
+    scans.into_iter().map(scan).collect()
+}
+
+/// The file a scan of a folder becomes, `relative` being its place there: NIfTI for what is not written as it is read.
+fn written_name(input: &Path, mut relative: PathBuf) -> PathBuf {
+    if relative.as_os_str().is_empty() {
+        // The folder itself is a series.
+        let whole = input.canonicalize().unwrap_or_else(|_| input.to_path_buf());
+        relative = whole.file_name().map_or_else(|| "series".into(), PathBuf::from);
+        return with_ending(relative);
+    }
+    match relative.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).as_deref() {
+        // The pair is read, but written as one file.
+        Some("hdr") => relative.with_extension("nii"),
+        Some("dcm" | "dicom" | "ima") if !input.join(&relative).is_dir() => {
+            with_ending(relative.with_extension(""))
+        }
+        _ if input.join(&relative).is_dir() || !is_volume_name(&relative) => with_ending(relative),
+        _ => relative,
+    }
+}
+
+fn with_ending(mut name: PathBuf) -> PathBuf {
+    name.as_mut_os_string().push(".nii.gz");
+    name
 }
 
 /// For a file that is one channel of a scan: the scan's file name, and the files of the channels the network
