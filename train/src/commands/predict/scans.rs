@@ -6,7 +6,7 @@ use crate::inference::{ScanFiles, split_extension};
 use crate::task::{Inputs, TaskDescription};
 use crate::volume::{ReadOptions, channel_count, is_volume_name, list_volumes, no_volumes};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// One scan: its files, and what it becomes.
@@ -74,7 +74,15 @@ pub(super) fn in_folder(args: &PredictArgs, task: &TaskDescription) -> Result<Ve
         let probabilities = args.probabilities.as_ref().map(|folder| folder.join(&target));
         Scan { files, out: args.out.join(target), probabilities }
     };
-    Ok(scans.into_iter().map(scan).collect())
+    let scans: Vec<Scan> = scans.into_iter().map(scan).collect();
+    // A folder within the other one, or links, could make one scan's result another scan's input.
+    let inputs: BTreeSet<PathBuf> =
+        scans.iter().flat_map(|scan| &scan.files.files).filter_map(|path| path.canonicalize().ok()).collect();
+    let replaces = |scan: &&Scan| scan.out.canonicalize().is_ok_and(|out| inputs.contains(&out));
+    match scans.iter().find(replaces) {
+        Some(scan) => Err(Error::Usage(format!("writing {} would replace an input", scan.out.display()))),
+        None => Ok(scans),
+    }
 }
 
 /// For a file that is one channel of a scan: the scan's file name, and the files of the channels the network

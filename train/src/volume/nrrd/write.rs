@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 
 use super::header::element_name;
 use crate::error::{Error, Result};
-use genesis_model::checkpoint::AtomicFile;
 use crate::volume::{Affine, ElementType, Volume, affine, planes};
+use genesis_model::checkpoint::AtomicFile;
 
 /// Writes a gzip NRRD: one file if the name ends in `.nrrd`; for `.nhdr`, the header and beside it `.raw.gz` with
 /// the voxels. Integer formats round to the nearest integer.
