@@ -10,9 +10,9 @@
 
 use crate::blocks::{Declaration, DenseBlock};
 use crate::checkpoint::StateDict;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, check_extents};
 use crate::network::{Network, Tensors, network_methods};
-use crate::{Error, Levels, Nonlinearity, Result, Statistics};
+use crate::{Levels, Nonlinearity, Result, Statistics};
 use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::activation::Activation;
@@ -56,9 +56,7 @@ impl Classifier3d {
     /// A width, class or channel count of 0; memory.
     pub fn new(config: ClassifierConfig) -> Result<Self> {
         let ClassifierConfig { channels, classes, width, activation } = config;
-        if channels == 0 || classes == 0 || width == 0 {
-            return Err(Error::invalid("channels, classes and width must be at least 1"));
-        }
+        check_extents([channels, classes, width])?;
         let mut all = Declaration::default();
         let encoder = Encoder::declare(&mut all, channels, width, activation);
         let dense = [

@@ -15,6 +15,26 @@ pub(crate) struct Encoder {
     levels: [[ConvBlock; 2]; 4],
 }
 
+/// The most channels of an input, of an output, and of the first convolution (the paper has 32): beyond, sizes would
+/// overflow before memory runs out.
+const MOST_CHANNELS: usize = 4096;
+
+/// Refuses a network without channels, or with more than can be made.
+///
+/// # Errors
+/// A number that is 0 or more than [`MOST_CHANNELS`].
+pub(crate) fn check_extents(extents: [usize; 3]) -> Result<()> {
+    if extents.contains(&0) {
+        return Err(Error::invalid("channels, classes and width must be at least 1"));
+    }
+    if extents.iter().any(|&extent| extent > MOST_CHANNELS) {
+        return Err(Error::Invalid(format!(
+            "channels, classes and width {extents:?}: at most {MOST_CHANNELS} each"
+        )));
+    }
+    Ok(())
+}
+
 /// Two convolutions; channels before, between and after.
 pub(crate) fn pair(
     all: &mut Declaration,

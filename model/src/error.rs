@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file holds something that cannot be used.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}", shown(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -16,7 +16,7 @@ pub enum Error {
         cause: String,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was attempted, as a verb: "read", "create", "write".
         action: &'static str,
@@ -50,7 +50,7 @@ pub enum Error {
         cause: String,
     },
     /// A request that cannot be carried out.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Invalid(String),
     /// From an operation.
     #[error(transparent)]
@@ -67,11 +67,11 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Longest cause quoted in a message, in characters: a hostile file must not print pages.
-const LONGEST_CAUSE: usize = 400;
+const LONGEST_CAUSE: usize = 800;
 
 impl Error {
     /// An error about the content of a file. Line breaks and other control characters in `cause`
-    /// (a file may have put them there) become spaces, and an endless cause is cut short.
+    /// (a file may have put them there) are escaped, and an endless cause is cut short.
     pub fn file(path: impl AsRef<Path>, cause: impl ToString) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), cause: one_line(&cause.to_string()) }
     }
@@ -93,14 +93,36 @@ impl Error {
     }
 }
 
-/// `text` without control characters and cut at [`LONGEST_CAUSE`] characters.
-fn one_line(text: &str) -> String {
-    let mut line: String =
-        text.chars().take(LONGEST_CAUSE).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(LONGEST_CAUSE).is_some() {
-        line.push('…');
+/// `text` on one line that does nothing to a terminal: control characters, and those that turn the direction of
+/// writing, are escaped as Rust does (`\\n`, `\\u{1b}`).
+pub fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if does_something(c) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
     }
     line
+}
+
+/// True for control characters, and those that break lines or turn the direction of writing.
+pub fn does_something(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A path as it may be printed; see [`printable`].
+pub fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// `text` as it may be printed, cut at [`LONGEST_CAUSE`] characters.
+pub fn one_line(text: &str) -> String {
+    let cut = |text: &str| text.char_indices().nth(LONGEST_CAUSE).map(|(end, _)| text[..end].to_string());
+    // Cut before and after: escapes are longer than what they stand for.
+    let line = cut(text).map_or_else(|| printable(text), |start| printable(&start) + "…");
+    cut(&line).map_or(line, |start| start + "…")
 }
 
 #[cfg(test)]
@@ -109,11 +131,17 @@ mod tests {
 
     #[test]
     fn every_message_is_one_short_line() {
-        let hostile = format!("a\nb\r\u{1b}[31m{}", "x".repeat(5000));
-        for error in [Error::file("weights.pt", &hostile), Error::tensor(&hostile, &hostile)] {
+        let hostile = format!("a\nb\r\u{1b}[31m\u{202e}{}", "x".repeat(5000));
+        for error in [
+            Error::file("weights.pt", &hostile),
+            Error::tensor(&hostile, &hostile),
+            Error::invalid(&hostile),
+            Error::file("a\nb\r\u{1b}[31m\u{202e}.pt", "is empty"),
+        ] {
             let message = error.to_string();
-            assert!(!message.contains(['\n', '\r', '\u{1b}']), "{message:?}");
-            assert!(message.chars().count() < 900, "{} characters", message.chars().count());
+            assert!(!message.contains(['\n', '\r', '\u{1b}', '\u{202e}']), "{message:?}");
+            assert!(message.contains("a\\nb\\r\\u{1b}[31m\\u{202e}"), "{message:?}");
+            assert!(message.chars().count() < 1700, "{} characters", message.chars().count());
         }
         let shape = Error::Shape { tensor: "conv1.weight".into(), wanted: vec![32, 1], given: vec![1, 32] };
         assert_eq!(shape.to_string(), "tensor conv1.weight: wanted shape [32, 1], given [1, 32]");

@@ -21,7 +21,8 @@ impl UNetConfig {
     /// # Errors
     /// A state dict without the first or last convolution, or with extents that do not fit together.
     pub fn from_state(state: &StateDict) -> Result<Self> {
-        if let Some(config) = recorded(state, NETWORK_KEY)? {
+        if let Some(config) = recorded::<Self>(state, NETWORK_KEY)? {
+            check_width(state, config.width)?;
             return Ok(config);
         }
         if is_classifier(state) {
@@ -41,6 +42,7 @@ impl UNetConfig {
                 2 * width
             )));
         }
+        check_width(state, width)?;
         Ok(Self { channels, classes, width, activation: activation(state) })
     }
 }
@@ -51,7 +53,8 @@ impl ClassifierConfig {
     /// # Errors
     /// A state dict without the first convolution or the dense layers, or with extents that do not fit together.
     pub fn from_state(state: &StateDict) -> Result<Self> {
-        if let Some(config) = recorded(state, CLASSIFIER_KEY)? {
+        if let Some(config) = recorded::<Self>(state, CLASSIFIER_KEY)? {
+            check_width(state, config.width)?;
             return Ok(config);
         }
         if !is_classifier(state) && state.get("out_tr.final_conv.weight").is_some() {
@@ -61,6 +64,7 @@ impl ClassifierConfig {
         let last = extents(state, "dense_2.weight")?;
         match (&first[..], &last[..]) {
             (&[width, channels, 3, 3, 3], &[classes, hidden]) if hidden == 32 * width => {
+                check_width(state, width)?;
                 Ok(Self { channels, classes, width, activation: activation(state) })
             }
             _ => Err(Error::Invalid(format!(
@@ -73,6 +77,20 @@ impl ClassifierConfig {
 /// True if a state dict holds a classifier: it has the layer `dense_2`.
 pub fn is_classifier(state: &StateDict) -> bool {
     state.get("dense_2.weight").is_some()
+}
+
+/// Refuses a width for which a state dict has too few values, before a network of it is made.
+///
+/// # Errors
+/// Fewer values than the widest convolution of the encoder has, `[16·width, 8·width, 3, 3, 3]`.
+fn check_width(state: &StateDict, width: usize) -> Result<()> {
+    let (values, needed) = (state.parameters(), (width as u128).pow(2) * 16 * 8 * 27);
+    if needed > values as u128 {
+        return Err(Error::Invalid(format!(
+            "{values} values are too few for the weights of a network of width {width}"
+        )));
+    }
+    Ok(())
 }
 
 /// A network's shape in the metadata.

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::blocks::{ConvBlock, Declaration, OutputBlock, UpBlock, part};
-use crate::encoder::{Encoder, pair};
+use crate::encoder::{Encoder, check_extents, pair};
 use crate::network::{Network, Tensors, network_methods};
 use crate::{Error, Levels, Result};
 use genesis_autograd::{Tape, Var};
@@ -93,9 +93,7 @@ impl UNet3d {
     /// A width, class or channel count of 0; memory.
     pub fn new(config: UNetConfig) -> Result<Self> {
         let UNetConfig { channels, classes, width, activation } = config;
-        if channels == 0 || classes == 0 || width == 0 {
-            return Err(Error::invalid("channels, classes and width must be at least 1"));
-        }
+        check_extents([channels, classes, width])?;
         let mut all = Declaration::default();
         let encoder = Encoder::declare(&mut all, channels, width, activation);
         let w = width;

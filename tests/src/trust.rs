@@ -42,13 +42,19 @@ impl Tally {
         }
     }
 
+    /// Counts many executions at once, of which those in `misses` broke the promise.
+    pub fn count_many(&mut self, executions: u64, misses: impl IntoIterator<Item = String>) {
+        self.executions += executions;
+        self.misses.extend(misses);
+    }
+
     /// Prints the line `trust` collects.
     ///
     /// # Panics
     /// If a promise was not kept, naming the first few misses, or nothing was executed.
     pub fn finish(self) {
         let Self { number, what, executions, misses } = self;
-        let survived = executions - misses.len() as u64;
+        let survived = executions.saturating_sub(misses.len() as u64);
         println!("trust | {number} | {what} | {executions} | {survived} | {}", misses.len());
         assert!(executions > 0, "{number}: nothing was executed");
         let first = misses.iter().take(5).cloned().collect::<Vec<_>>().join("\n");

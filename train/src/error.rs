@@ -3,6 +3,7 @@
 
 use crate::stop::Signal;
 use crate::training::NotFinite;
+use genesis_model::error::{one_line, shown};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file holds something that cannot be used.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}", shown(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -18,7 +19,7 @@ pub enum Error {
         cause: String,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was attempted, as a verb: "read", "create", "write".
         action: &'static str,
@@ -28,7 +29,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A request that cannot be carried out; exit code 1.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Work(String),
     /// From the network and its checkpoints.
     #[error(transparent)]
@@ -45,7 +46,7 @@ pub enum Error {
     #[error("the {} became {}", .0.what, .0.value)]
     NotFinite(NotFinite),
     /// A wrong combination of flags or values; exit code 2.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Usage(String),
 }
 
@@ -71,9 +72,9 @@ impl From<genesis_autograd::Error> for Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error about the content of a file.
+    /// An error about the content of a file, on one short line whatever the file put into `cause`.
     pub fn file(path: impl AsRef<Path>, cause: impl ToString) -> Self {
-        Self::File { path: path.as_ref().to_path_buf(), cause: cause.to_string() }
+        Self::File { path: path.as_ref().to_path_buf(), cause: one_line(&cause.to_string()) }
     }
 
     /// For `map_err`: wraps an I/O error with the action and path.

@@ -23,6 +23,7 @@ pub mod provenance;
 pub mod report;
 pub mod stop;
 pub mod task;
+mod text_file;
 pub mod trace;
 pub mod training;
 pub mod volume;

@@ -8,9 +8,11 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use genesis_model::error::printable;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 
 /// The least time between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -38,6 +40,8 @@ enum Display {
 impl Progress {
     /// Starts showing work of `total` equal steps under `title`; with `quiet`, shows nothing.
     pub fn new(title: &str, total: u64, quiet: bool) -> Self {
+        // Titles and messages may name files.
+        let title = &printable(title);
         let display = if quiet {
             Display::Silent
         } else if io::stderr().is_terminal() {
@@ -77,12 +81,13 @@ impl Progress {
     }
 
     /// Shows `message` beside the figures, such as the current loss, until the next one.
-    pub fn message(&self, message: impl Into<String>) {
+    pub fn message(&self, message: impl AsRef<str>) {
+        let message = printable(message.as_ref());
         match &self.display {
             Display::Silent => {}
-            Display::Bar(bar) => bar.set_message(message.into()),
+            Display::Bar(bar) => bar.set_message(message),
             Display::Lines(lines) => {
-                lines.lock().unwrap_or_else(PoisonError::into_inner).message = message.into();
+                lines.lock().unwrap_or_else(PoisonError::into_inner).message = message;
             }
         }
     }
@@ -134,9 +139,9 @@ fn print(line: Option<String>) {
     }
 }
 
-/// Prints a line on standard error while the bars step aside.
+/// Prints a line on standard error while the bars step aside; what a file put into it is escaped.
 pub fn note(line: &str) {
-    bars().suspend(|| print(Some(line.to_string())));
+    bars().suspend(|| print(Some(printable(line))));
 }
 
 /// Plain lines: decides when to print what. The clock is passed in.
@@ -241,6 +246,15 @@ pub fn init_logging(verbose: bool, quiet: bool) {
         .with_target(verbose)
         .with_ansi(colour)
         .with_max_level(level(verbose, quiet))
+        // Messages name files and what files hold.
+        .fmt_fields(debug_fn(|writer, field, value| {
+            let text = printable(&format!("{value:?}"));
+            if field.name() == "message" {
+                write!(writer, "{text}")
+            } else {
+                write!(writer, "{field}={text}")
+            }
+        }))
         .with_writer(BesideBars)
         .finish();
     // Fails only if a log is already set up: then that one stays.

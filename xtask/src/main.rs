@@ -1,4 +1,5 @@
-//! `cargo xtask ptx`: makes the PTX in `kernels/ptx` from the CUDA kernels.
+//! `cargo xtask ptx`: makes the PTX in `kernels/ptx` from the CUDA kernels. `cargo xtask trust`: runs the tests of
+//! trust and writes their table.
 //!
 //! ```text
 //! cargo xtask ptx               compile what has changed, write the PTX
@@ -6,6 +7,7 @@
 //!                               registers or uses more of them than `xtask/registers.txt` says
 //! cargo xtask ptx --resources   registers, shared memory and occupancy of every kernel as a table
 //! cargo xtask ptx --registers   what `xtask/registers.txt` is to hold
+//! cargo xtask trust [--long] [TEST…]   run the tests of trust, renew the tables of `docs/trust.md`
 //! ```
 //!
 //! The compiler is NVRTC from one pinned Python wheel, found in `$GENESIS_NVRTC` (a folder with `libnvrtc.so.12`)
@@ -15,6 +17,7 @@ mod nvrtc;
 mod ptx;
 mod resources;
 mod sources;
+mod trust;
 mod wheel;
 
 /// The registry's table of kernels, which has no dependencies; the PTX beside it need not exist yet.
@@ -24,7 +27,8 @@ mod table;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ptx [--check | --resources | --registers]";
+const USAGE: &str =
+    "usage: cargo xtask ptx [--check | --resources | --registers]\n       cargo xtask trust [--long] [TEST…]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +38,10 @@ fn main() -> ExitCode {
         ["ptx", "--check"] => ptx::check().and_then(|()| resources::check()),
         ["ptx", "--resources"] => resources::print(),
         ["ptx", "--registers"] => resources::record(),
+        ["trust", "--long", ref names @ ..] => trust::run(true, names),
+        ["trust", ref names @ ..] if names.iter().all(|name| !name.starts_with('-')) => {
+            trust::run(false, names)
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -9,6 +9,7 @@
 //! atomic/              AtomicFile, write_atomically: a file is either the old one or the whole new one
 //! checksum.rs          the checksum in `.safetensors` metadata
 //! pickle_writer.rs     pickle_order.rs   the few pickle opcodes that writing and ordering need
+//! pickle_size.rs       what a pickle unfolds to, bounded before it is interpreted
 //! describe.rs          convert.rs        behind `genesis inspect` and `genesis convert`
 //! ```
 //!
@@ -24,6 +25,7 @@ mod convert;
 mod describe;
 mod optimizer;
 mod pickle_order;
+mod pickle_size;
 mod pickle_writer;
 mod read;
 mod read_pt;

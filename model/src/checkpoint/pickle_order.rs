@@ -8,12 +8,16 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+/// Longer names are left out: every place of a hostile pickle may claim to hold one, and each is compared.
+const LONGEST_NAME: usize = 512;
+
 /// Position of the first occurrence of each of `names` as a string in `pickle`.
 pub(super) fn first_occurrences<'a>(
     pickle: &[u8],
     names: impl Iterator<Item = &'a str>,
 ) -> HashMap<&'a str, usize> {
-    let wanted: HashMap<&[u8], &str> = names.map(|name| (name.as_bytes(), name)).collect();
+    let wanted: HashMap<&[u8], &str> =
+        names.filter(|name| name.len() <= LONGEST_NAME).map(|name| (name.as_bytes(), name)).collect();
     let mut found = HashMap::new();
     for (position, &opcode) in pickle.iter().enumerate() {
         let rest = &pickle[position + 1..];
@@ -24,6 +28,9 @@ pub(super) fn first_occurrences<'a>(
         };
         let Some((length, text)) = rest.split_at_checked(length_bytes) else { continue };
         let length = length.iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte));
+        if length > LONGEST_NAME {
+            continue;
+        }
         if let Some(&name) = text.get(..length).and_then(|text| wanted.get(text)) {
             found.entry(name).or_insert(position);
         }

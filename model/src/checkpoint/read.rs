@@ -73,11 +73,12 @@ pub enum Integrity {
 /// One line that names the file and what is wrong with it.
 pub fn read_checkpoint(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let metadata = file.metadata().map_err(Error::io("read", path))?;
-    if !metadata.is_file() {
+    // Looked at first: opening a pipe would wait for its other end.
+    if !std::fs::metadata(path).map_err(Error::io("open", path))?.is_file() {
         return Err(Error::file(path, "is not a file"));
     }
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
     let mut start = Vec::new();
     file.take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
     match recognise(&start).map_err(|cause| Error::file(path, cause))? {

@@ -16,6 +16,7 @@ use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 use super::optimizer::step_of;
 use super::pickle_order::{first_occurrences, natural};
+use super::pickle_size;
 use super::{Checkpoint, Format, Integrity, NamedTensor, OptimizerState, ParameterGroup};
 use super::{ParameterState, StateDict, StoredType};
 use crate::{Error, Result};
@@ -44,6 +45,10 @@ pub(super) fn read_pt(path: &Path, file_len: u64) -> Result<Checkpoint> {
 
 fn read(path: &Path, file_len: u64) -> Result<Checkpoint, String> {
     let archived = archived_pickle(path, file_len)?;
+    match &archived {
+        Some((pickle, _)) => pickle_size::check(pickle)?,
+        None => pickle_size::check(&start_of(path)?)?,
+    }
     let damaged = |error: pytorch_reader::PytorchError| format!("not a usable PyTorch checkpoint: {error}");
     let root = PytorchReader::read_pickle_data(path, None).map_err(damaged)?;
     refuse_objects(&root)?;
@@ -134,6 +139,17 @@ fn archived_pickle(path: &Path, file_len: u64) -> Result<Option<(Vec<u8>, bool)>
     let mut pickle = Vec::new();
     entry.read_to_end(&mut pickle).map_err(|error| format!("entry data.pkl: {error}"))?;
     Ok(Some((pickle, has_checksums)))
+}
+
+/// The longest start of a legacy file that is looked at for pickles.
+const LONGEST_PICKLES: u64 = 64 << 20;
+
+fn start_of(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST_PICKLES).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    Ok(bytes)
 }
 
 /// The part before the values of a legacy file; empty where the container has no such part.

@@ -9,11 +9,9 @@ use std::io::Write;
 use std::path::Path;
 
 use super::checksum::{CHECKSUM_KEY, VERSION, VERSION_KEY, checksum};
+use super::read_safetensors::LONGEST_HEADER;
 use super::{NamedTensor, StateDict, write_atomically};
 use crate::{Error, Result};
-
-/// Longest header readers accept, in bytes.
-const LONGEST_HEADER: usize = 100_000_000;
 
 /// Writes `state` to `path` as safetensors, atomically (see [`write_atomically`]).
 ///
@@ -40,8 +38,11 @@ pub fn write_safetensors(path: impl AsRef<Path>, state: &StateDict) -> Result<()
     laid_out.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.size()));
 
     let header = header(&laid_out, &metadata);
-    if header.len() > LONGEST_HEADER {
-        return Err(Error::file(path, "names and metadata exceed the 100 MB safetensors allows"));
+    if header.len() as u64 > LONGEST_HEADER {
+        return Err(Error::file(
+            path,
+            format!("names and metadata exceed the {LONGEST_HEADER} bytes that are read"),
+        ));
     }
     write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;

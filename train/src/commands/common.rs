@@ -6,6 +6,7 @@ use clap::Args;
 use genesis_kernels::cuda::CudaCard;
 use genesis_kernels::cuda::device::cards;
 use genesis_kernels::{Context, Hardware, Isa};
+use genesis_model::error::does_something;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -226,19 +227,37 @@ fn list<T: std::str::FromStr, const N: usize>(text: &str, separator: char) -> Op
     values?.try_into().ok()
 }
 
+/// JSON whose strings do nothing to a terminal either: serde_json escapes the controls of ASCII alone.
+fn visible(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        // All such characters lie below 2^16.
+        if does_something(c) { text.push_str(&format!("\\u{:04x}", u32::from(c))) } else { text.push(c) }
+    }
+    text
+}
+
 /// Prints one JSON object on standard output.
 ///
 /// # Errors
 /// A value JSON cannot hold.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|error| Error::Work(error.to_string()))?;
-    println!("{text}");
+    println!("{}", visible(&text));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_does_nothing_to_a_terminal_and_means_the_same() {
+        let hostile = "a\n\u{1b}[31m\u{7f}\u{9b}\u{202e}ä";
+        let text = visible(&serde_json::to_string(hostile).unwrap());
+        assert!(!text.chars().any(does_something), "{text:?}");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), hostile);
+    }
 
     #[test]
     fn sizes_triples_windows_and_spacings_are_read_or_refused() {

@@ -35,6 +35,7 @@ pub fn run(args: &ConvertArgs, common: &Common) -> Result<()> {
     if !args.input.exists() {
         return Err(Error::file(&args.input, "does not exist"));
     }
+    volume::refuse_to_replace(&args.input, &args.output)?;
     if volume::is_volume(&args.input) {
         volume::convert(&args.input, &args.output, &ReadOptions::frame(args.frame))?;
     } else if args.frame.is_some() {

@@ -7,6 +7,7 @@ use crate::{Error, Result};
 use clap::Args;
 use comfy_table::{Table, presets};
 use genesis_model::checkpoint;
+use genesis_model::error::{printable, shown};
 use std::path::PathBuf;
 
 /// Shows what a checkpoint or a volume holds
@@ -52,7 +53,7 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
     if common.json {
         return super::print_json(&description);
     }
-    println!("{}", args.file.display());
+    println!("{}", shown(&args.file));
     println!(
         "{}, {} bytes, checksum {:?}",
         description.format, description.file_bytes, description.integrity
@@ -65,29 +66,33 @@ pub fn run(args: &InspectArgs, common: &Common) -> Result<()> {
     );
     if let Some(optimizer) = &description.optimizer {
         let slots: Vec<&str> = optimizer.slots.iter().map(String::as_str).collect();
-        println!("optimizer state: {} of {} parameters", slots.join(", "), optimizer.parameters);
+        println!("optimizer state: {} of {} parameters", printable(&slots.join(", ")), optimizer.parameters);
     }
     for (key, value) in description.metadata.iter().filter(|(key, _)| *key != PROVENANCE_KEY) {
-        println!("{key}: {value}");
+        println!("{}: {}", printable(key), printable(value));
     }
     match Provenance::from_metadata(&description.metadata) {
-        Some(provenance) => provenance.lines().iter().for_each(|line| println!("{line}")),
+        Some(provenance) => provenance.lines().iter().for_each(|line| println!("{}", printable(line))),
         None => {
             description
                 .metadata
                 .get(PROVENANCE_KEY)
                 .iter()
-                .for_each(|raw| println!("{PROVENANCE_KEY}: {raw}"));
+                .for_each(|raw| println!("{PROVENANCE_KEY}: {}", printable(raw)));
         }
     }
     for entry in &description.ignored {
-        println!("not read: {entry}");
+        println!("not read: {}", printable(entry));
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["tensor", "type", "shape"]);
     let shown = if args.tensors { description.tensors.len() } else { 12 };
     for tensor in description.tensors.iter().take(shown) {
-        table.add_row([tensor.name.clone(), format!("{:?}", tensor.dtype), format!("{:?}", tensor.shape)]);
+        table.add_row([
+            printable(&tensor.name),
+            format!("{:?}", tensor.dtype),
+            format!("{:?}", tensor.shape),
+        ]);
     }
     println!("{table}");
     if description.tensors.len() > shown {

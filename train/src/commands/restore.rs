@@ -79,6 +79,9 @@ pub fn run(args: &RestoreArgs, common: &Common) -> Result<()> {
     if args.batch_size == 0 {
         return Err(Error::Usage("--batch-size must be at least 1".into()));
     }
+    for input in [&args.input, &args.weights] {
+        volume::refuse_to_replace(input, &args.out)?;
+    }
     let cx = common.context()?;
     let (network, wanted) = load_network(&args.weights)?;
     if network.config().channels != 1 || network.config().classes != 1 {

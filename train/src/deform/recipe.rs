@@ -7,6 +7,10 @@ use super::operation::Operation;
 use super::{cutout, local_shuffling, patch_shuffling};
 use crate::error::{Error, Result};
 
+/// The most flips and the most shuffled blocks of a cube; the release has 3 and 10 000. A configuration that asks for
+/// more would keep a training waiting for ever.
+const MOST_ROUNDS: usize = 1_000_000;
+
 /// Everything that decides how cubes are deformed. Operations run in the order of the fields
 /// `flip` … `painting`; each is drawn independently of the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -247,6 +251,15 @@ impl Recipe {
         }
         if self.flip.probability > 0.0 && self.flip.axes.is_empty() {
             return Err(Error::Usage("deformation: flip.axes is empty".into()));
+        }
+        let counts =
+            [("flip.rounds", self.flip.rounds), ("local_shuffling.blocks", self.local_shuffling.blocks)];
+        for (name, value) in counts {
+            if value > MOST_ROUNDS {
+                return Err(Error::Usage(format!(
+                    "deformation: {name} = {value} is more than {MOST_ROUNDS}"
+                )));
+            }
         }
         let sigma = self.denoising.largest_sigma;
         if !(sigma.is_finite() && sigma >= 0.0) {

@@ -3,7 +3,7 @@
 use super::{Connectivity, SegmentSettings, SlidingWindow, decide, keep_largest_component, segment_volume};
 use crate::preprocess::{Grid, PlaneStream, zeros};
 use crate::task::{TASK_KEY, Task, TaskDescription};
-use crate::volume::{ReadOptions, Volume, Voxels, read_channels_with, write_like};
+use crate::volume::{ReadOptions, Volume, Voxels, read_channels_with, refuse_to_replace, write_like};
 use crate::{Error, Precision, Result};
 use genesis_kernels::Context;
 use genesis_model::checkpoint::{StateDict, read_checkpoint};
@@ -207,6 +207,14 @@ impl Segmenter {
         let start = std::time::Instant::now();
         let PredictionFiles { labels: out, probabilities, class_numbers } = out;
         let first = scan.files.first().ok_or_else(|| Error::Work("a scan without files".into()))?;
+        let outputs = self.task.network.classes;
+        // A single output is the probability of class 1.
+        let class_of = |output| if outputs == 1 { 1 } else { output };
+        let of_classes =
+            probabilities.iter().flat_map(|&path| (0..outputs).map(move |o| class_path(path, class_of(o))));
+        for written in of_classes.chain([out.to_path_buf()]) {
+            scan.files.iter().try_for_each(|file| refuse_to_replace(file, &written))?;
+        }
         let mut volumes = Vec::new();
         for file in &scan.files {
             volumes.extend(read_channels_with(file, &scan.options)?);
@@ -218,7 +226,6 @@ impl Segmenter {
         if !scan.chosen {
             volumes = self.task.choose(volumes, &[]).map_err(about)?;
         }
-        let outputs = self.task.network.classes;
         let mut spill = probabilities.map(|path| Spill::create(path, outputs)).transpose()?;
         let mut found = self
             .segment(cx, volumes, settings, done, |_, plane| {
@@ -239,9 +246,7 @@ impl Segmenter {
             let mut spill = spill.finish(ny * nz)?;
             for output in 0..outputs {
                 let values = found.grid.from_oriented(spill.class(output, nx)?);
-                // A single output is the probability of class 1.
-                let class = if outputs == 1 { 1 } else { output };
-                write_like(first, &class_path(path, class), size, Voxels::Probabilities(&values))?;
+                write_like(first, &class_path(path, class_of(output)), size, Voxels::Probabilities(&values))?;
             }
         }
         let seconds = start.elapsed().as_secs_f64();

@@ -1,5 +1,6 @@
 //! TOML configurations: values of a file laid over defaults.
 
+use crate::text_file::{LONGEST_CONFIGURATION, read_text};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +11,7 @@ use std::path::Path;
 /// # Errors
 /// An unreadable file, or what is wrong with its text, in one line.
 pub fn read_table(path: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = read_text(path, LONGEST_CONFIGURATION)?;
     text.parse().map_err(|error: toml::de::Error| Error::file(path, one_line(&error)))
 }
 

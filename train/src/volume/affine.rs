@@ -45,9 +45,13 @@ pub fn check(affine: &Affine) -> Result<(), String> {
     if affine.iter().flatten().any(|value| !value.is_finite()) {
         return Err("the affine matrix holds a value that is not finite".to_owned());
     }
-    let volume: f64 = spacing(affine).iter().product();
+    let (lengths, determinant) = (spacing(affine), determinant(affine));
+    let volume: f64 = lengths.iter().product();
+    if !volume.is_finite() || !determinant.is_finite() {
+        return Err(format!("voxels of {lengths:?} mm are beyond what can be computed with"));
+    }
     // Relative to the box of the same edge lengths, so that small voxels are not refused.
-    if volume == 0.0 || determinant(affine).abs() < 1e-6 * volume {
+    if volume == 0.0 || determinant.abs() < 1e-6 * volume {
         return Err(
             "the affine matrix is singular (two voxel axes point the same way, or one has no length)"
                 .to_owned(),
@@ -266,6 +270,10 @@ mod tests {
         let mut broken = IDENTITY;
         broken[0][3] = f64::NAN;
         assert!(check(&broken).is_err());
+        // Every value is finite, but lengths and determinant are not.
+        let mut huge = IDENTITY;
+        huge[0][0] = 1e200;
+        assert!(check(&huge).is_err());
         let mut small = IDENTITY;
         for axis in 0..3 {
             small[axis][axis] = 1e-4;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use genesis_model::error::shown;
 use serde::Serialize;
 
 use super::files::{Kind, kind};
@@ -149,7 +150,7 @@ impl fmt::Display for Description {
         let [x, y, z] = self.size;
         let [dx, dy, dz] = self.spacing;
         let [ex, ey, ez] = self.extent;
-        writeln!(f, "file         {}", self.file.display())?;
+        writeln!(f, "file         {}", shown(&self.file))?;
         let packed = if self.compressed { ", compressed" } else { "" };
         writeln!(f, "format       {}{packed}", self.format.name())?;
         let order = match self.byte_order {

@@ -176,12 +176,13 @@ fn not_written(path: &Path) -> Error {
 /// if it holds every voxel exactly (scaling included), else the voxels become `float32`.
 ///
 /// # Errors
-/// As [`read_volume_with`] and [`write_volume`].
+/// As [`read_volume_with`] and [`write_volume`]; a new name that is the old file.
 pub fn convert(from: &Path, to: &Path, options: &ReadOptions) -> Result<()> {
     // The name is checked before the work of reading.
     if matches!(kind_by_name(to), None | Some(Kind::NiftiPair | Kind::Dicom)) {
         return Err(not_written(to));
     }
+    super::refuse_to_replace(from, to)?;
     let volume = read_volume_with(from, options)?;
     if matches!(volume.source.element, ElementType::Float64 | ElementType::Int64 | ElementType::Uint64)
         || volume.source.element.bytes() == 4 && volume.voxels.iter().any(|value| value.abs() >= 16_777_216.0)

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// More volumes in one file are a film, not the channels of a scan; each takes memory of its own beside its voxels.
+const MOST_CHANNELS: u64 = 1024;
+
 /// How a volume is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
@@ -40,10 +43,14 @@ impl Wanted {
     /// The numbers of the volumes that are read of a file that holds `count`.
     ///
     /// # Errors
-    /// A file of several of which none was chosen; a choice that is not there.
+    /// A file of several of which none was chosen; a choice that is not there; too many for channels.
     pub fn of(self, path: &Path, count: u64) -> Result<Range<u64>> {
         let last = count.saturating_sub(1);
         match self {
+            Self::All if count > MOST_CHANNELS => Err(Error::file(
+                path,
+                format!("holds {count} volumes, at most {MOST_CHANNELS} channels are read"),
+            )),
             Self::All => Ok(0..count),
             Self::One(None) if count == 1 => Ok(0..1),
             Self::One(None) => Err(Error::file(

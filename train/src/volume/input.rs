@@ -13,6 +13,13 @@ use crate::error::{Error, Result};
 /// compressed file of known length can hold.
 const MAX_EXPANSION: u64 = 1032;
 
+/// A compressed stream is believed to hold this many times its own length; it is read through once before memory is
+/// reserved for more. CT and MR scans reach 2 to 5.
+const BELIEVED_EXPANSION: u64 = 4;
+
+/// Bytes of voxels that memory is reserved for whatever the length of the compressed stream.
+const BELIEVED_BYTES: u64 = 1 << 20;
+
 /// Bytes that may follow the voxels in a compressed stream; more is taken for an attack or a wrong header.
 const MAX_TRAILING: u64 = 1 << 20;
 
@@ -21,6 +28,8 @@ pub(super) struct Input {
     path: PathBuf,
     stream: Box<dyn Read>,
     /// Length of the file on disk from where the stream starts.
+    /// Where in the file that is.
+    offset: u64,
     stored: u64,
     packing: Packing,
     taken: u64,
@@ -30,20 +39,25 @@ pub(super) struct Input {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {
     None,
-    /// gzip or zlib.
-    Deflate,
+    Gzip,
+    Zlib,
     /// bzip2 from this byte of the file on.
     Bzip2(u64),
 }
 
 /// Opens a regular file and gives its length.
 pub(super) fn open_file(path: &Path) -> Result<(File, u64)> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let metadata = file.metadata().map_err(Error::io("read", path))?;
-    if metadata.is_dir() {
+    let kind = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if kind.is_dir() {
         return Err(Error::file(path, "is a directory, a volume file is needed"));
     }
-    Ok((file, metadata.len()))
+    // Opening a pipe would wait for its other end, and a device may never end.
+    if !kind.is_file() {
+        return Err(Error::file(path, "is no regular file"));
+    }
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    Ok((file, length))
 }
 
 impl Input {
@@ -60,6 +74,7 @@ impl Input {
         Ok(Self {
             path: path.to_path_buf(),
             stream: Box::new(BufReader::with_capacity(1 << 17, file)),
+            offset,
             stored: length.saturating_sub(offset),
             packing: Packing::None,
             taken: 0,
@@ -100,8 +115,12 @@ impl Input {
         } else {
             Box::new(plain)
         };
-        let packing = if gzip || zlib { Packing::Deflate } else { Packing::None };
-        Ok(Self { path: path.to_path_buf(), stream, stored, packing, taken: 0 })
+        let packing = match (gzip, zlib) {
+            (true, _) => Packing::Gzip,
+            (_, true) => Packing::Zlib,
+            _ => Packing::None,
+        };
+        Ok(Self { path: path.to_path_buf(), stream, offset, stored, packing, taken: 0 })
     }
 
     /// An open bzip2 file (one or several members) from `offset` on.
@@ -123,7 +142,7 @@ impl Input {
             Packing::None if needed > self.stored => {
                 format!("is truncated: the header asks for {needed} bytes, the file has {}", self.stored)
             }
-            Packing::Deflate if needed / MAX_EXPANSION > self.stored => format!(
+            Packing::Gzip | Packing::Zlib if needed / MAX_EXPANSION > self.stored => format!(
                 "is truncated: the header asks for {needed} bytes, more than {} compressed bytes can hold",
                 self.stored
             ),
@@ -131,6 +150,15 @@ impl Input {
                 // A few bytes of bzip2 may stand for millions, so only unpacking tells.
                 let (file, _) = open_file(&self.path)?;
                 let mut trial = Self::bzip2(&self.path, file, offset)?;
+                return trial.skip(needed, "the voxels");
+            }
+            Packing::Gzip | Packing::Zlib
+                if needed > BELIEVED_BYTES && needed / BELIEVED_EXPANSION > self.stored =>
+            {
+                // Whether all of it is there, only unpacking tells.
+                let (file, _) = open_file(&self.path)?;
+                let zlib = self.packing == Packing::Zlib;
+                let mut trial = Self::from_file(&self.path, file, self.offset, Some(self.stored), zlib)?;
                 return trial.skip(needed, "the voxels");
             }
             _ => return Ok(()),

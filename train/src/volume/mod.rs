@@ -9,6 +9,7 @@
 //! reserved, and every refusal is one line that names the file and the cause.
 
 pub mod affine;
+mod apart;
 mod describe;
 mod detached;
 mod dicom;
@@ -33,6 +34,7 @@ mod tests;
 use serde::Serialize;
 
 pub use affine::Affine;
+pub use apart::refuse_to_replace;
 pub use describe::{Description, SeriesDescription, describe};
 pub use element::{ByteOrder, ELEMENT_TYPES, ElementType};
 pub use files::{

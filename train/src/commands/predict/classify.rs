@@ -6,7 +6,7 @@ use crate::commands::{Common, print_json};
 use crate::inference::{Classifier, ClassifySettings, classify_table, predicted_class};
 use crate::progress::Progress;
 use crate::report::file::write_atomically;
-use crate::volume::{ReadOptions, is_volume, list_volumes, no_volumes};
+use crate::volume::{ReadOptions, is_volume, list_volumes, no_volumes, refuse_to_replace};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -43,9 +43,8 @@ pub(super) fn run(args: &PredictArgs, mut classifier: Classifier, common: &Commo
         let out = args.out.display();
         return Err(Error::Usage(format!("--out {out}: a classifier writes a table, FILE.csv")));
     }
-    if args.input == args.out {
-        return Err(Error::Usage(format!("--out {} would replace the input", args.out.display())));
-    }
+    refuse_to_replace(&args.input, &args.out)?;
+    refuse_to_replace(&args.weights, &args.out)?;
     let start = std::time::Instant::now();
     let classes = classifier.task.classes.clone();
     let table = if is_csv(&args.input) {

@@ -13,6 +13,7 @@ use crate::task::{Task, TaskDescription};
 use crate::{Error, Result};
 use clap::Args;
 use genesis_model::checkpoint::read_checkpoint;
+use genesis_model::error::{printable, shown};
 use scans::Scan;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -199,8 +200,8 @@ fn print(prediction: &Prediction, classes: &[String]) {
         .collect();
     println!(
         "{}: {x}x{y}x{z} voxels, {} ({:.1} s)",
-        prediction.out.display(),
-        counts.join(", "),
+        shown(&prediction.out),
+        printable(&counts.join(", ")),
         prediction.seconds
     );
 }

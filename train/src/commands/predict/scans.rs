@@ -84,7 +84,15 @@ pub(super) fn in_folder(args: &PredictArgs, task: &TaskDescription) -> Result<Ve
         let probabilities = args.probabilities.as_ref().map(|folder| folder.join(&target));
         Ok(Scan { files, out: args.out.join(target), probabilities })
     };
-    scans.into_iter().map(scan).collect()
+    let scans: Vec<Scan> = scans.into_iter().map(scan).collect::<Result<_>>()?;
+    // A folder within the other one, or links, could make one scan's result another scan's input.
+    let inputs: BTreeSet<PathBuf> =
+        scans.iter().flat_map(|scan| &scan.files.files).filter_map(|path| path.canonicalize().ok()).collect();
+    let replaces = |scan: &&Scan| scan.out.canonicalize().is_ok_and(|out| inputs.contains(&out));
+    match scans.iter().find(replaces) {
+        Some(scan) => Err(Error::Usage(format!("writing {} would replace an input", scan.out.display()))),
+        None => Ok(scans),
+    }
 }
 
 /// The file a scan of a folder becomes, `relative` being its place there: NIfTI for what is not written as it is read.

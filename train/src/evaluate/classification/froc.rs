@@ -131,8 +131,12 @@ fn by_place(
     Ok((match_candidates(&candidates, &findings), count))
 }
 
-/// The findings of these scans: columns `seriesuid,coordX,coordY,coordZ,diameter_mm`, LPS millimetres.
-fn read_findings(path: &Path, scans: &HashMap<&str, usize>, counts: bool) -> Result<Vec<Finding>> {
+/// The findings of these scans: columns `seriesuid,coordX,coordY,coordZ,diameter_mm`, LPS millimetres. `counts`
+/// says whether they are to be found, or may be left out.
+///
+/// # Errors
+/// A file that is no such table; each error names file and line.
+pub fn read_findings(path: &Path, scans: &HashMap<&str, usize>, counts: bool) -> Result<Vec<Finding>> {
     let mut sheet = Sheet::open(path)?;
     let [scan_column, x, y, z, diameter] =
         ["seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"].map(|name| sheet.required(name));

@@ -27,7 +27,8 @@ mod scored;
 mod tests;
 
 pub use aggregate::Aggregate;
-pub use froc::{FrocReport, FrocSettings};
+pub use froc::{FrocReport, FrocSettings, read_findings};
+pub use predictions::read as read_predictions;
 pub use report::{ClassificationReport, ClassificationScores, MacroScores};
 pub use run::{ClassificationEvaluation, ProbabilitySource, evaluate_classification};
 pub use scored::Scored;

@@ -11,5 +11,5 @@ mod tests;
 mod write;
 
 pub(super) use like::write_like;
-pub(super) use read::{frame_count, read};
+pub(super) use read::{data_file, frame_count, read};
 pub use write::write_metaimage;

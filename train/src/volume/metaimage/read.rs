@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::header::{DataFile, Header};
 use crate::error::{Error, Result};
@@ -14,6 +14,14 @@ use crate::volume::{Format, Source, Volume, detached};
 
 /// A header longer than this is taken for damage.
 pub(super) const MAX_HEADER: u64 = 1 << 16;
+
+/// The file of voxels beside a `.mhd`, as far as its header can be read and names one in its folder.
+pub(in crate::volume) fn data_file(path: &Path) -> Option<PathBuf> {
+    match open(path).ok()?.1.data_file {
+        DataFile::Local => None,
+        DataFile::Other(name) => Some(path.with_file_name(name)),
+    }
+}
 
 /// Number of volumes in a file; only its header is read.
 ///

@@ -9,6 +9,9 @@ use crate::volume::element::{ByteOrder, ElementType};
 /// NumPy itself refuses headers longer than 10 000 characters.
 const MAX_HEADER: usize = 1 << 16;
 
+/// The most axes an array of NumPy has.
+const MOST_AXES: usize = 64;
+
 /// What the header of a `.npy` file says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Header {
@@ -106,6 +109,12 @@ fn parse(text: &str, offset: usize) -> Result<Header, String> {
         .filter(|size| !size.is_empty())
         .map(|size| size.parse().map_err(|_| damaged("shape")))
         .collect::<Result<_, _>>()?;
+    if shape.len() > MOST_AXES {
+        return Err(format!(
+            "the header asks for an array of {} axes, NumPy has at most {MOST_AXES}",
+            shape.len()
+        ));
+    }
     let count = shape
         .iter()
         .try_fold(1usize, |product, &n| product.checked_mul(n))

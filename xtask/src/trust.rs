@@ -1,0 +1,195 @@
+//! `cargo xtask trust`: runs the tests of trust and writes what they survived into `docs/trust.md`.
+//!
+//! Tests of trust are those in files or folders named `hostile_*`, `survive_*` and `fuzz_*` below a crate's `tests`.
+//! Each prints `trust | NUMBER | what | executions | survived | misses`; those against parsers besides
+//! `fuzz | parser | …`. Rows are kept by number and what was done, so that a run of some tests renews only theirs.
+
+use crate::Result;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const PAGE: &str = "docs/trust.md";
+const PREFIXES: [&str; 3] = ["hostile_", "survive_", "fuzz_"];
+const TRUST_HEAD: &str = "| test | what was done | executions | survived | misses | date | commit |\n\
+                          | --- | --- | ---: | ---: | ---: | --- | --- |";
+const FUZZ_HEAD: &str = "| parser | executions | read to the end | different outcomes | largest request | peak of a call | \
+                         of the honest need | slowest | date | commit |\n\
+                         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |";
+
+/// Runs the tests (only those whose name holds one of `names`, if there are any) and renews their rows.
+///
+/// # Errors
+/// A test that fails, after the page is written; a page without its markers.
+pub fn run(long: bool, names: &[&str]) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
+    let tests: Vec<(String, String)> = tests(root)?
+        .into_iter()
+        .filter(|(_, test)| names.is_empty() || names.iter().any(|name| test.contains(name)))
+        .collect();
+    if tests.is_empty() {
+        return Err(format!("no test of trust is named {}", names.join(" or ")));
+    }
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).args(["test", "--locked", "--no-fail-fast"]);
+    for package in tests.iter().map(|(package, _)| package).collect::<BTreeSet<_>>() {
+        command.args(["-p", package]);
+    }
+    for (_, test) in &tests {
+        command.args(["--test", test]);
+    }
+    command.args(["--", "--nocapture"]).stdout(Stdio::piped());
+    if long {
+        // One after another: they measure time and memory, and write much.
+        command.arg("--test-threads=1").env("GENESIS_TRUST", "long");
+    }
+    let mut child = command.spawn().map_err(|error| format!("cargo: {error}"))?;
+    let output = child.stdout.take().ok_or("cargo has no output")?;
+    let stamp = format!("{} | {}", said("date", &["-u", "+%F"])?, commit(root)?);
+    let (mut trust, mut fuzz) = (Vec::new(), Vec::new());
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        println!("{line}");
+        // The name of the test may stand before it.
+        if let Some((_, row)) = line.split_once("trust | ") {
+            trust.push(format!("| {row} | {stamp} |"));
+        } else if let Some((_, row)) = line.split_once("fuzz | ") {
+            fuzz.push(fuzz_row(row, &stamp)?);
+        }
+    }
+    let passed = child.wait().map_err(|error| error.to_string())?.success();
+    let path = root.join(PAGE);
+    let mut page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
+    let amount = if long { "long" } else { "short" };
+    let machine = format!("On {}.", processor());
+    page = renewed(&page, &format!("{amount} trust"), TRUST_HEAD, 2, trust, &machine)?;
+    page = renewed(&page, &format!("{amount} fuzz"), FUZZ_HEAD, 1, fuzz, &machine)?;
+    std::fs::write(&path, page).map_err(|error| format!("{PAGE}: {error}"))?;
+    if passed { Ok(()) } else { Err("a test of trust failed; its misses stand in the page".to_string()) }
+}
+
+/// Package and name of every test of trust.
+fn tests(root: &Path) -> Result<BTreeSet<(String, String)>> {
+    let mut found = BTreeSet::new();
+    for member in entries(root)?.into_iter().filter(|path| path.join("Cargo.toml").is_file()) {
+        let manifest =
+            std::fs::read_to_string(member.join("Cargo.toml")).map_err(|error| error.to_string())?;
+        let package = manifest.lines().find_map(|line| line.strip_prefix("name = \""));
+        let Some(package) = package.map(|name| name.trim_end_matches('"').to_string()) else { continue };
+        for test in entries(&member.join("tests")).unwrap_or_default() {
+            let name = test.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let is_test = test.extension().is_some_and(|end| end == "rs") || test.join("main.rs").is_file();
+            if is_test && PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+                found.insert((package.clone(), name));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
+/// `name | executions | accepted | outcomes | largest | peak | ratio | milliseconds`, for people.
+fn fuzz_row(row: &str, stamp: &str) -> Result<String> {
+    let cells: Vec<&str> = row.split(" | ").collect();
+    let [name, executions, accepted, outcomes, largest, peak, ratio, slowest] = cells[..] else {
+        return Err(format!("not a line of a campaign: {row}"));
+    };
+    let kib = |bytes: &str| {
+        bytes.parse::<u64>().map_or_else(|_| bytes.to_string(), |n| format!("{} KiB", n.div_ceil(1024)))
+    };
+    let (largest, peak) = (kib(largest), kib(peak));
+    Ok(format!(
+        "| {name} | {executions} | {accepted} | {outcomes} | {largest} | {peak} | {ratio} | {slowest} ms | {stamp} |"
+    ))
+}
+
+/// The page with the rows of a section renewed: rows whose first `key` cells are equal are replaced, others kept.
+fn renewed(
+    page: &str,
+    section: &str,
+    head: &str,
+    key: usize,
+    rows: Vec<String>,
+    machine: &str,
+) -> Result<String> {
+    let (begin, end) = (format!("<!-- {section} begins -->"), format!("<!-- {section} ends -->"));
+    let (before, rest) = page.split_once(&begin).ok_or_else(|| format!("{PAGE}: has no {begin}"))?;
+    let (inner, after) = rest.split_once(&end).ok_or_else(|| format!("{PAGE}: has no {end}"))?;
+    if rows.is_empty() {
+        return Ok(page.to_string());
+    }
+    let of = |row: &str| {
+        row.split(" | ").take(key).map(|cell| cell.trim_start_matches("| ").to_string()).collect()
+    };
+    let new: BTreeSet<Vec<String>> = rows.iter().map(|row| of(row)).collect();
+    let kept = inner
+        .lines()
+        .filter(|line| line.starts_with("| ") && !head.contains(line) && !new.contains(&of(line)));
+    let mut all: Vec<String> = kept.map(str::to_string).chain(rows.iter().cloned()).collect();
+    all.sort_by_key(|row| order(row));
+    let table = all.join("\n");
+    Ok(format!("{before}{begin}\n{machine}\n\n{head}\n{table}\n{end}{after}"))
+}
+
+/// R1, R2, … R10, S1, …, then by text.
+fn order(row: &str) -> (char, u32, String) {
+    let test = row.trim_start_matches("| ").split(" | ").next().unwrap_or_default();
+    let number = test.get(1..).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    (test.chars().next().unwrap_or(' '), number, row.to_string())
+}
+
+fn said(program: &str, arguments: &[&str]) -> Result<String> {
+    let output =
+        Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// The commit, with a mark where something but the page has changed since.
+fn commit(root: &Path) -> Result<String> {
+    let root = root.to_string_lossy();
+    let commit = said("git", &["-C", &root, "rev-parse", "--short", "HEAD"])?;
+    let changed = said("git", &["-C", &root, "status", "--porcelain", "--untracked-files=no"])?;
+    let clean = changed.lines().all(|line| line.ends_with(PAGE));
+    Ok(if clean { commit } else { format!("{commit} and changes") })
+}
+
+fn processor() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    format!("{}, {cores} cores", name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_renewed_by_what_they_are_and_sorted() {
+        let page = "# Page\n<!-- short trust begins -->\n<!-- short trust ends -->\nrest\n";
+        let row =
+            |test: &str, count: u32| format!("| {test} | cut | {count} | {count} | 0 | 2026-01-01 | abc |");
+        let rows = vec![row("S10", 3), row("S2", 5), row("R1", 1)];
+        let page = renewed(page, "short trust", TRUST_HEAD, 2, rows, "On it.").unwrap();
+        let page = renewed(&page, "short trust", TRUST_HEAD, 2, vec![row("S2", 7)], "On it.").unwrap();
+        let found: Vec<&str> = page.lines().filter(|line| line.contains("| cut |")).collect();
+        assert_eq!(found, [row("R1", 1), row("S2", 7), row("S10", 3)]);
+        assert!(page.starts_with("# Page\n") && page.ends_with("ends -->\nrest\n"));
+        assert_eq!(page.matches("| --- |").count(), 1, "{page}");
+        assert!(renewed(&page, "long trust", TRUST_HEAD, 2, Vec::new(), "").is_err());
+    }
+
+    #[test]
+    fn the_tests_of_trust_are_found() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let found = tests(root).unwrap();
+        for (package, test) in [("genesis-fuzz", "fuzz_parsers"), ("genesis-tests", "hostile_input")] {
+            assert!(found.contains(&(package.to_string(), test.to_string())), "{found:?}");
+        }
+    }
+}
