@@ -29,7 +29,7 @@ mod volumes;
 pub use checkpoints::{pt, safetensors};
 pub use tables::{annotations, candidates, config, dataset, finetune_config, predictions, splits};
 pub use targets::{TARGETS, Target, target};
-pub use volumes::{metaimage, nifti, npy};
+pub use volumes::{dicom, metaimage, nifti, npy, nrrd};
 
 /// What a reader made of the bytes: a few words on what it read, or its message.
 pub type Outcome = Result<String, String>;

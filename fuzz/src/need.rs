@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use bzip2::read::MultiBzDecoder;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 /// Beyond this a packed stream is not unpacked to be measured.
@@ -25,6 +26,17 @@ pub fn metaimage_header(data: &[u8]) -> Option<usize> {
     let at = data.windows(15).position(|window| window == b"ElementDataFile")?;
     let end = data[at..].iter().position(|&byte| byte == b'\n').map_or(data.len(), |end| at + end + 1);
     Some(end)
+}
+
+/// Bytes of an NRRD's content once unpacked: what follows the empty line after its header.
+pub fn nrrd(data: &[u8]) -> u64 {
+    let blank = |separator: &[u8]| data.windows(separator.len()).position(|window| window == separator);
+    let Some(at) = blank(b"\n\n").map(|at| at + 2).or_else(|| blank(b"\r\n\r\n").map(|at| at + 4)) else {
+        return data.len() as u64;
+    };
+    let voxels = &data[at..];
+    let packed = count(MultiGzDecoder::new(voxels)).max(count(MultiBzDecoder::new(voxels)));
+    at as u64 + packed.max(voxels.len() as u64)
 }
 
 /// The bytes themselves.

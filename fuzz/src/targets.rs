@@ -3,6 +3,9 @@
 use crate::mutate::{gzip, pytorch_archive};
 use crate::{Outcome, need};
 
+/// Packs content into a container.
+pub type Wrap = fn(&[u8]) -> Vec<u8>;
+
 /// One parser under attack.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -17,7 +20,7 @@ pub struct Target {
     /// Words of the format.
     pub words: &'static [&'static [u8]],
     /// A container whose checksum would refuse changed content: changed first, packed then.
-    pub wrap: Option<fn(&[u8]) -> Vec<u8>>,
+    pub wrap: Option<Wrap>,
 }
 
 /// A byte of voxels becomes an `f32`, beside the byte itself.
@@ -66,6 +69,56 @@ const METAIMAGE_WORDS: &[&[u8]] = &[
     &[0x78, 0x9c],
     &[0x1f, 0x8b, 8, 0],
     b"\nHeaderSize = 9223372036854775807\n",
+];
+const NRRD_WORDS: &[&[u8]] = &[
+    b"NRRD0005\n",
+    b"\nsizes: 2147483647 2 2\n",
+    b"\ndimension: 4\n",
+    b"\nencoding: gzip\n",
+    b"\nencoding: bzip2\n",
+    b"\nencoding: ascii\n",
+    b"\nencoding: raw\n",
+    b"\ntype: double\n",
+    b"\ntype: uint64\n",
+    b"\nendian: big\n",
+    b"\nspace: left-posterior-superior\n",
+    b"\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n",
+    b"\nspace directions: none (1e308,0,0) (0,nan,0) (0,0,inf)\n",
+    b"\nspace origin: (0,0,0)\n",
+    b"\nkinds: vector domain domain domain\n",
+    b"\nbyte skip: -1\n",
+    b"\nline skip: 9223372036854775807\n",
+    b"\ndata file: ../../etc/passwd\n",
+    b"\ndata file: LIST\n",
+    b"\ndata file: %d.raw 0 9223372036854775807 1\n",
+    b"\n\n",
+    b"BZh9",
+    &[0x1f, 0x8b, 8, 0],
+];
+const DICOM_WORDS: &[&[u8]] = &[
+    b"DICM",
+    &[0xff, 0xff, 0xff, 0xff],
+    &[0, 0, 0, 0xf0],
+    &[0xe0, 0x7f, 0x10, 0],
+    &[0x28, 0, 0x10, 0, b'U', b'S', 2, 0, 0xff, 0xff],
+    &[0x28, 0, 0x11, 0, b'U', b'S', 2, 0, 0xff, 0xff],
+    &[0x28, 0, 8, 0, b'I', b'S', 2, 0, b'9', b'9'],
+    &[0xfe, 0xff, 0, 0xe0],
+    &[0xfe, 0xff, 0x0d, 0xe0],
+    &[0xfe, 0xff, 0xdd, 0xe0],
+    b"SQ\0\0\xff\xff\xff\xff",
+    b"OW\0\0",
+    b"OB\0\0",
+    b"UN\0\0",
+    b"1.2.840.10008.1.2.5\0",
+    b"1.2.840.10008.1.2.4.70",
+    b"1.2.840.10008.1.2.4.90",
+    b"1.2.840.10008.1.2.1.99",
+    b"1.2.840.10008.1.2.2\0",
+    b"1e308\\",
+    b"nan\\",
+    &[0xff, 0xd8, 0xff, 0xc3],
+    &[0xff, 0x4f, 0xff, 0x51],
 ];
 const NPY_WORDS: &[&[u8]] = &[
     b"\x93NUMPY\x02\0",
@@ -225,6 +278,22 @@ pub const TARGETS: &[Target] = &[
         content: need::metaimage,
         bound: VOXELS,
         words: METAIMAGE_WORDS,
+        wrap: None,
+    },
+    Target {
+        name: "nrrd",
+        run: crate::nrrd,
+        content: need::nrrd,
+        bound: VOXELS,
+        words: NRRD_WORDS,
+        wrap: None,
+    },
+    Target {
+        name: "dicom",
+        run: crate::dicom,
+        content: need::plain,
+        bound: TEXT,
+        words: DICOM_WORDS,
         wrap: None,
     },
     Target {

@@ -1,4 +1,4 @@
-//! Volumes: NIfTI, MetaImage, NumPy.
+//! Volumes: NIfTI, MetaImage, NRRD, DICOM, NumPy.
 
 use std::path::Path;
 
@@ -38,6 +38,16 @@ pub fn metaimage(data: &[u8]) -> Outcome {
         }
         _ => volume(&folder::write(place, "scan.mha", data)),
     })
+}
+
+/// NRRD with its data in the same file.
+pub fn nrrd(data: &[u8]) -> Outcome {
+    folder::with(|place| volume(&folder::write(place, "scan.nrrd", data)))
+}
+
+/// DICOM: one file, alone in its folder.
+pub fn dicom(data: &[u8]) -> Outcome {
+    folder::with(|place| volume(&folder::write(place, "scan.dcm", data)))
 }
 
 /// `.npy`: as a volume, as an array, and as a file of cubes.

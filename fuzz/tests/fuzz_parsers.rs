@@ -55,6 +55,8 @@ macro_rules! parsers {
 parsers! {
     nifti: "hostile bytes read as NIfTI-1 and -2",
     metaimage: "hostile bytes read as MetaImage",
+    nrrd: "hostile bytes read as NRRD",
+    dicom: "hostile bytes read as DICOM",
     npy: "hostile bytes read as .npy",
     safetensors: "hostile bytes read as safetensors",
     pt: "hostile bytes read as .pt (zip, legacy, tar)",

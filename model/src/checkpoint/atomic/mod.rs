@@ -57,7 +57,7 @@ impl AtomicFile {
 
     /// The path this file will have.
     pub fn target(&self) -> &Path {
-        &self.0.given
+        &self.0.target
     }
 
     /// Writes `bytes` at `offset`, then returns to the end of the file.
@@ -95,56 +95,56 @@ struct Unfinished<D: Disk> {
     disk: D,
     writer: BufWriter<D::File>,
     temporary: RemoveOnDrop,
-    /// What will be replaced: where the links at `given` lead.
     target: PathBuf,
-    given: PathBuf,
+    /// What will be replaced: where links at `target` lead.
+    resolved: PathBuf,
 }
 
 impl<D: Disk> Unfinished<D> {
-    fn create(disk: D, given: &Path) -> Result<Self> {
+    fn create(disk: D, target: &Path) -> Result<Self> {
         // Fails for a file that does not exist yet, which is the common case and no error.
-        let target = fs::canonicalize(given).unwrap_or_else(|_| given.to_path_buf());
-        if target.is_dir() {
-            return Err(Error::file(given, "is a directory, cannot be written as a file"));
+        let resolved = fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
+        if resolved.is_dir() {
+            return Err(Error::file(target, "is a directory, cannot be written as a file"));
         }
         // A rename would put a file in the place of /dev/null.
-        if target.exists() && !target.is_file() {
-            return Err(Error::file(given, "is a device or a pipe, a file is needed"));
+        if resolved.exists() && !resolved.is_file() {
+            return Err(Error::file(target, "is a device or a pipe, a file is needed"));
         }
-        let name = target.file_name().ok_or_else(|| Error::file(given, "names no file"))?;
+        let name = resolved.file_name().ok_or_else(|| Error::file(target, "names no file"))?;
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (temporary, file) = loop {
             let mut temporary_name = std::ffi::OsString::from(".");
             temporary_name.push(name);
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             temporary_name.push(format!(".{}-{count}.tmp", std::process::id()));
-            let temporary = target.with_file_name(temporary_name);
+            let temporary = resolved.with_file_name(temporary_name);
             match disk.create(&temporary) {
                 Ok(file) => break (temporary, file),
                 // A left-over of a process of the same number that was killed.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io("create", given)(error)),
+                Err(error) => return Err(Error::io("create", target)(error)),
             }
         };
         let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
         let temporary = RemoveOnDrop(temporary);
-        Ok(Self { disk, writer, temporary, target, given: given.to_path_buf() })
+        Ok(Self { disk, writer, temporary, target: target.to_path_buf(), resolved })
     }
 
     fn commit(self) -> Result<()> {
-        let Self { disk, writer, temporary, target, given } = self;
+        let Self { disk, writer, temporary, target, resolved } = self;
         writer
             .into_inner()
             .map_err(io::IntoInnerError::into_error)
             .and_then(|file| disk.synchronise(&file))
-            .map_err(Error::io("write", &given))?;
-        disk.rename(&temporary.0, &target).map_err(Error::io("replace", &given))?;
+            .map_err(Error::io("write", &target))?;
+        disk.rename(&temporary.0, &resolved).map_err(Error::io("replace", &target))?;
         std::mem::forget(temporary);
-        let directory = match target.parent() {
+        let directory = match resolved.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        disk.synchronise_directory(directory).map_err(Error::io("synchronise the directory of", &given))
+        disk.synchronise_directory(directory).map_err(Error::io("synchronise the directory of", &target))
     }
 }
 
