@@ -1,6 +1,7 @@
 //! `cargo xtask trust`: runs the tests of trust and writes what they survived into `docs/trust.md`.
 //!
-//! Tests of trust are those in files or folders named `hostile_*`, `survive_*` and `fuzz_*` below a crate's `tests`.
+//! Tests of trust are those in files or folders named `hostile_*`, `survive_*` and `fuzz_*` below a crate's `tests`, and
+//! a few beside what they test, since they replace the system's calls.
 //! Each prints `trust | NUMBER | what | executions | survived | misses`; those against parsers besides
 //! `fuzz | parser | …`. Rows are kept by number and what was done, so that a run of some tests renews only theirs.
 
@@ -12,6 +13,8 @@ use std::process::{Command, Stdio};
 
 const PAGE: &str = "docs/trust.md";
 const PREFIXES: [&str; 3] = ["hostile_", "survive_", "fuzz_"];
+/// Package and path of those beside what they test.
+const UNITS: [(&str, &str); 1] = [("genesis-model", "checkpoint::atomic")];
 const TRUST_HEAD: &str = "| test | what was done | executions | survived | misses | date | commit |\n\
                           | --- | --- | ---: | ---: | ---: | --- | --- |";
 const FUZZ_HEAD: &str = "| parser | executions | read to the end | different outcomes | largest request | peak of a call | \
@@ -24,41 +27,33 @@ const FUZZ_HEAD: &str = "| parser | executions | read to the end | different out
 /// A test that fails, after the page is written; a page without its markers.
 pub fn run(long: bool, names: &[&str]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
-    let tests: Vec<(String, String)> = tests(root)?
-        .into_iter()
-        .filter(|(_, test)| names.is_empty() || names.iter().any(|name| test.contains(name)))
-        .collect();
-    if tests.is_empty() {
+    let is_wanted = |test: &str| names.is_empty() || names.iter().any(|name| test.contains(name));
+    let tests: Vec<_> = tests(root)?.into_iter().filter(|(_, test)| is_wanted(test)).collect();
+    let mut all: Vec<Vec<String>> = Vec::new();
+    if !tests.is_empty() {
+        let packages: BTreeSet<&str> = tests.iter().map(|(package, _)| package.as_str()).collect();
+        let flags = packages.into_iter().flat_map(|package| ["-p", package]);
+        let flags = flags.chain(tests.iter().flat_map(|(_, test)| ["--test", test]));
+        all.push(flags.map(String::from).collect());
+    }
+    let units = UNITS.iter().filter(|(_, path)| is_wanted(path));
+    all.extend(units.map(|(package, path)| ["-p", package, "--lib", path].map(String::from).to_vec()));
+    if all.is_empty() {
         return Err(format!("no test of trust is named {}", names.join(" or ")));
     }
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root).args(["test", "--locked", "--no-fail-fast"]);
-    for package in tests.iter().map(|(package, _)| package).collect::<BTreeSet<_>>() {
-        command.args(["-p", package]);
-    }
-    for (_, test) in &tests {
-        command.args(["--test", test]);
-    }
-    command.args(["--", "--nocapture"]).stdout(Stdio::piped());
-    if long {
-        // One after another: they measure time and memory, and write much.
-        command.arg("--test-threads=1").env("GENESIS_TRUST", "long");
-    }
-    let mut child = command.spawn().map_err(|error| format!("cargo: {error}"))?;
-    let output = child.stdout.take().ok_or("cargo has no output")?;
     let stamp = format!("{} | {}", said("date", &["-u", "+%F"])?, commit(root)?);
-    let (mut trust, mut fuzz) = (Vec::new(), Vec::new());
-    for line in BufReader::new(output).lines() {
-        let line = line.map_err(|error| error.to_string())?;
-        println!("{line}");
-        // The name of the test may stand before it.
-        if let Some((_, row)) = line.split_once("trust | ") {
-            trust.push(format!("| {row} | {stamp} |"));
-        } else if let Some((_, row)) = line.split_once("fuzz | ") {
-            fuzz.push(fuzz_row(row, &stamp)?);
-        }
+    let (mut trust, mut fuzz, mut passed) = (Vec::new(), Vec::new(), true);
+    for arguments in all {
+        passed &= execute(root, &arguments, long, |line| {
+            // The name of the test may stand before it.
+            if let Some((_, row)) = line.split_once("trust | ") {
+                trust.push(format!("| {row} | {stamp} |"));
+            } else if let Some((_, row)) = line.split_once("fuzz | ") {
+                fuzz.push(fuzz_row(row, &stamp)?);
+            }
+            Ok(())
+        })?;
     }
-    let passed = child.wait().map_err(|error| error.to_string())?.success();
     let path = root.join(PAGE);
     let mut page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
     let amount = if long { "long" } else { "short" };
@@ -69,7 +64,31 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
     if passed { Ok(()) } else { Err("a test of trust failed; its misses stand in the page".to_string()) }
 }
 
-/// Package and name of every test of trust.
+/// Runs some tests, shows their output and hands every line to `see`; true if they passed.
+fn execute(
+    root: &Path,
+    arguments: &[String],
+    long: bool,
+    mut see: impl FnMut(&str) -> Result<()>,
+) -> Result<bool> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).args(["test", "--locked", "--no-fail-fast"]).args(arguments);
+    command.args(["--", "--nocapture"]).stdout(Stdio::piped());
+    if long {
+        // One after another: they measure time and memory, and write much.
+        command.arg("--test-threads=1").env("GENESIS_TRUST", "long");
+    }
+    let mut child = command.spawn().map_err(|error| format!("cargo: {error}"))?;
+    let output = child.stdout.take().ok_or("cargo has no output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        println!("{line}");
+        see(&line)?;
+    }
+    Ok(child.wait().map_err(|error| error.to_string())?.success())
+}
+
+/// Package and name of every test of trust below a crate's `tests`.
 fn tests(root: &Path) -> Result<BTreeSet<(String, String)>> {
     let mut found = BTreeSet::new();
     for member in entries(root)?.into_iter().filter(|path| path.join("Cargo.toml").is_file()) {
