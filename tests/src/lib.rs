@@ -102,3 +102,25 @@ pub fn small_cubes(folder: &Path, name: &str, count: usize) -> String {
     writer.finish().expect("a writable folder");
     path.to_str().expect("a UTF-8 path").to_string()
 }
+
+/// What a command printed with `--json`.
+///
+/// # Panics
+/// If that is no JSON.
+pub fn json(output: &str) -> serde_json::Value {
+    serde_json::from_str(output).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+/// Every cube of a `.npy` file.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn cubes(path: &Path) -> Vec<Vec<f32>> {
+    let file = genesis_train::volume::CubeFile::open(path).expect("a file of cubes");
+    let read = |index| {
+        let mut cube = vec![0.0; file.size().iter().product()];
+        file.read(index, &mut cube).expect("a cube of the file");
+        cube
+    };
+    (0..file.count()).map(read).collect()
+}

@@ -2,26 +2,12 @@
 
 use genesis_model::checkpoint::{PtLayout, read_checkpoint, write_pt};
 use genesis_model::{Initialiser, Statistics, UNet3d, UNetConfig};
-use genesis_tests::{small_cubes, succeed};
-use genesis_train::volume::{CubeFile, read_volume};
+use genesis_tests::{cubes, json, small_cubes, succeed};
+use genesis_train::volume::read_volume;
 use std::path::Path;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn json(output: &str) -> serde_json::Value {
-    serde_json::from_str(output).unwrap_or_else(|error| panic!("{error}: {output}"))
-}
-
-fn cubes(path: &Path) -> Vec<Vec<f32>> {
-    let file = CubeFile::open(path).unwrap();
-    let read = |index| {
-        let mut cube = vec![0.0; file.size().iter().product()];
-        file.read(index, &mut cube).unwrap();
-        cube
-    };
-    (0..file.count()).map(read).collect()
 }
 
 #[test]

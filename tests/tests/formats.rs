@@ -1,26 +1,12 @@
 //! NRRD and files of several volumes through the commands, end to end on small data.
 
-use genesis_tests::{fail, succeed};
-use genesis_train::volume::{CubeFile, read_volume};
+use genesis_tests::{cubes, fail, json, succeed};
+use genesis_train::volume::read_volume;
 use std::fs;
 use std::path::Path;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn json(output: &str) -> serde_json::Value {
-    serde_json::from_str(output).unwrap_or_else(|error| panic!("{error}: {output}"))
-}
-
-fn cubes(path: &Path) -> Vec<Vec<f32>> {
-    let file = CubeFile::open(path).unwrap();
-    let read = |index| {
-        let mut cube = vec![0.0; file.size().iter().product()];
-        file.read(index, &mut cube).unwrap();
-        cube
-    };
-    (0..file.count()).map(read).collect()
 }
 
 #[test]

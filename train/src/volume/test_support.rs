@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Affine, Volume, affine};
+use super::{Affine, ElementType, Volume, affine};
 
 /// The shared data set, if this machine has it: `$GENESIS_DATA`, or `../shared/data` beside the
 /// workspace. Says so aloud if not.
@@ -102,5 +102,28 @@ pub fn counting_volume(size: [usize; 3]) -> Volume {
 pub fn assert_affine(found: &Affine, wanted: &Affine, what: &str) {
     for (a, b) in found.iter().flatten().zip(wanted.iter().flatten()) {
         assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{what}: {found:?} instead of {wanted:?}");
+    }
+}
+
+/// The values 0, 1, … 59 in file order.
+pub fn counting_data(element: ElementType, big_endian: bool) -> Vec<u8> {
+    let values: Vec<f32> = (0..60).map(|i| i as f32).collect();
+    let mut bytes = Vec::new();
+    element.encode(&values, &mut bytes).expect("small numbers");
+    if big_endian {
+        bytes.chunks_mut(element.bytes()).for_each(<[u8]>::reverse);
+    }
+    bytes
+}
+
+/// That a volume of 3×4×5 voxels holds these values.
+pub fn assert_counting(volume: &Volume) {
+    assert_eq!(volume.size, [3, 4, 5]);
+    for x in 0..3 {
+        for y in 0..4 {
+            for z in 0..5 {
+                assert_eq!(volume.voxels[volume.index([x, y, z])], (x + 3 * (y + 4 * z)) as f32);
+            }
+        }
     }
 }

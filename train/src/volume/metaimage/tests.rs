@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
 use super::*;
-use crate::volume::test_support::{assert_affine, counting_volume};
+use crate::volume::test_support::{assert_affine, assert_counting, counting_data, counting_volume};
 use crate::volume::{
     ELEMENT_TYPES, ElementType, ReadOptions, Volume, read_channels, read_volume, read_volume_with,
 };
@@ -19,28 +19,6 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).expect("in memory");
     encoder.finish().expect("in memory")
-}
-
-/// The values 0, 1, … 59 in file order.
-fn data(element: ElementType, big_endian: bool) -> Vec<u8> {
-    let values: Vec<f32> = (0..60).map(|i| i as f32).collect();
-    let mut bytes = Vec::new();
-    element.encode(&values, &mut bytes).expect("small numbers");
-    if big_endian {
-        bytes.chunks_mut(element.bytes()).for_each(<[u8]>::reverse);
-    }
-    bytes
-}
-
-fn assert_values(volume: &Volume) {
-    assert_eq!(volume.size, [3, 4, 5]);
-    for x in 0..3 {
-        for y in 0..4 {
-            for z in 0..5 {
-                assert_eq!(volume.voxels[volume.index([x, y, z])], (x + 3 * (y + 4 * z)) as f32);
-            }
-        }
-    }
 }
 
 /// Reads `header` followed by `data` as a `.mha` file.
@@ -69,17 +47,17 @@ fn every_type_byte_order_and_packing_is_read() {
     ] {
         for big_endian in [false, true] {
             let msb = if big_endian { "True" } else { "False" };
-            let bytes = data(element, big_endian);
+            let bytes = counting_data(element, big_endian);
             let head = format!("{BASE}BinaryDataByteOrderMSB = {msb}\nElementType = {name}\n");
             let plain = format!("{head}ElementDataFile = LOCAL\n");
-            assert_values(&local(folder.path(), &plain, &bytes).expect("plain"));
+            assert_counting(&local(folder.path(), &plain, &bytes).expect("plain"));
             let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
             gzip.write_all(&bytes).expect("in memory");
             for packed in [zlib(&bytes), gzip.finish().expect("in memory")] {
                 for size in [String::new(), format!("CompressedDataSize = {}\n", packed.len())] {
                     let text = format!("{head}CompressedData = True\n{size}ElementDataFile = LOCAL\n");
                     let volume = local(folder.path(), &text, &packed).expect("packed");
-                    assert_values(&volume);
+                    assert_counting(&volume);
                     assert!(volume.source.compressed);
                 }
             }
@@ -90,7 +68,7 @@ fn every_type_byte_order_and_packing_is_read() {
 #[test]
 fn separate_data_files_and_header_sizes_are_read() {
     let folder = tempfile::tempdir().expect("folder");
-    let bytes = data(ElementType::Int16, false);
+    let bytes = counting_data(ElementType::Int16, false);
     let path = folder.path().join("a.mhd");
     fs::create_dir(folder.path().join("sub")).expect("folder");
     for (size, before, name) in [("0", 0, "a.raw"), ("7", 7, "sub/b with space.raw"), ("-1", 11, "./c.raw")] {
@@ -99,7 +77,7 @@ fn separate_data_files_and_header_sizes_are_read() {
             .replace('\n', "\r\n");
         fs::write(&path, text).expect("write");
         fs::write(folder.path().join(name), [&vec![9u8; before][..], &bytes].concat()).expect("write");
-        assert_values(&read_volume(&path).expect("valid"));
+        assert_counting(&read_volume(&path).expect("valid"));
     }
 }
 
@@ -113,7 +91,7 @@ fn the_matrix_is_turned_from_lps_to_ras() {
          -0.29552020666133955 0.95533648912560598 0 0 0 1\nOffset = 1 2 3\n\
          ElementSpacing = 0.5 0.6 0.7\nElementDataFile = LOCAL\n"
     );
-    let volume = local(folder.path(), &text, &data(ElementType::Uint8, false)).expect("valid");
+    let volume = local(folder.path(), &text, &counting_data(ElementType::Uint8, false)).expect("valid");
     let wanted = [
         [-0.47766823, 0.17731212, 0.0, -1.0],
         [-0.14776009, -0.57320189, 0.0, -2.0],
@@ -127,7 +105,7 @@ fn the_matrix_is_turned_from_lps_to_ras() {
 #[test]
 fn hostile_and_unsupported_headers_are_refused() {
     let folder = tempfile::tempdir().expect("folder");
-    let bytes = data(ElementType::Int16, false);
+    let bytes = counting_data(ElementType::Int16, false);
     fs::write(folder.path().join("secret.raw"), &bytes).expect("write");
     fs::create_dir(folder.path().join("in")).expect("folder");
     let inside = folder.path().join("in");
@@ -225,7 +203,7 @@ fn frames_and_channels_are_chosen_by_number() {
             };
             fs::write(&path, [text.as_bytes(), &data].concat()).expect("write");
             assert!(read_volume(&path).expect_err("two").to_string().contains("holds 2 volumes"));
-            assert_values(&read_volume_with(&path, &ReadOptions::frame(Some(0))).expect("valid"));
+            assert_counting(&read_volume_with(&path, &ReadOptions::frame(Some(0))).expect("valid"));
             let both = read_channels(&path).expect("valid");
             assert!(both[0].voxels.iter().zip(&both[1].voxels).all(|(a, b)| a + 100.0 == *b));
             assert_eq!(both[1], read_volume_with(&path, &ReadOptions::frame(Some(1))).expect("valid"));
@@ -250,8 +228,8 @@ fn a_fourth_dimension_of_one_is_read() {
          Offset = 1 2 3 4\nElementSpacing = 2 3 4 5\nElementDataFile = LOCAL\n",
         BASE.replace("NDims = 3", "NDims = 4").replace("3 4 5", "3 4 5 1")
     );
-    let volume = local(folder.path(), &text, &data(ElementType::Int16, false)).expect("valid");
-    assert_values(&volume);
+    let volume = local(folder.path(), &text, &counting_data(ElementType::Int16, false)).expect("valid");
+    assert_counting(&volume);
     assert_eq!(volume.orientation_code(), "LAS");
     assert_eq!(volume.spacing, [2.0, 3.0, 4.0]);
 }

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::*;
-use crate::volume::test_support::{assert_affine, counting_volume};
+use crate::volume::test_support::{assert_affine, assert_counting, counting_data, counting_volume};
 use crate::volume::{
     ELEMENT_TYPES, ElementType, ReadOptions, Volume, Voxels, affine, channel_count, read_channels,
     read_volume, read_volume_with, write_like,
@@ -27,28 +27,6 @@ fn bzip2(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = BzEncoder::new(Vec::new(), bzip2::Compression::best());
     encoder.write_all(bytes).expect("in memory");
     encoder.finish().expect("in memory")
-}
-
-/// The values 0, 1, … 59 in file order.
-fn data(element: ElementType, big_endian: bool) -> Vec<u8> {
-    let values: Vec<f32> = (0..60).map(|i| i as f32).collect();
-    let mut bytes = Vec::new();
-    element.encode(&values, &mut bytes).expect("small numbers");
-    if big_endian {
-        bytes.chunks_mut(element.bytes()).for_each(<[u8]>::reverse);
-    }
-    bytes
-}
-
-fn assert_values(volume: &Volume) {
-    assert_eq!(volume.size, [3, 4, 5]);
-    for x in 0..3 {
-        for y in 0..4 {
-            for z in 0..5 {
-                assert_eq!(volume.voxels[volume.index([x, y, z])], (x + 3 * (y + 4 * z)) as f32);
-            }
-        }
-    }
 }
 
 fn written(folder: &Path, name: &str, header: &str, data: &[u8]) -> PathBuf {
@@ -85,7 +63,7 @@ fn every_spelling_byte_order_and_encoding_is_read() {
     ] {
         for (index, name) in names.iter().enumerate() {
             let big = index % 2 == 1;
-            let bytes = data(element, big);
+            let bytes = counting_data(element, big);
             let head = BASE.replace("short", name).replace("little", if big { "big" } else { "little" });
             let text = (0..60).map(|value| format!("{value}\n")).collect::<String>().into_bytes();
             let halves = [gzip(&bytes[..17]), gzip(&bytes[17..])].concat();
@@ -100,7 +78,7 @@ fn every_spelling_byte_order_and_encoding_is_read() {
             ] {
                 let volume = attached(folder.path(), &format!("{head}encoding: {encoding}\n"), &data)
                     .unwrap_or_else(|error| panic!("{name}, {encoding}: {error}"));
-                assert_values(&volume);
+                assert_counting(&volume);
                 assert_eq!(volume.source.element, element);
                 assert_eq!(volume.source.compressed, encoding.contains('z'));
             }
@@ -108,9 +86,13 @@ fn every_spelling_byte_order_and_encoding_is_read() {
     }
     // One byte has no order, and text neither.
     let head = BASE.replace("endian: little\n", "").replace("short", "uchar");
-    assert_values(
-        &attached(folder.path(), &format!("{head}encoding: raw\n"), &data(ElementType::Uint8, false))
-            .expect("valid"),
+    assert_counting(
+        &attached(
+            folder.path(),
+            &format!("{head}encoding: raw\n"),
+            &counting_data(ElementType::Uint8, false),
+        )
+        .expect("valid"),
     );
 }
 
@@ -118,7 +100,7 @@ fn every_spelling_byte_order_and_encoding_is_read() {
 fn data_files_are_read_with_what_is_skipped() {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path();
-    let bytes = data(ElementType::Int16, false);
+    let bytes = counting_data(ElementType::Int16, false);
     fs::create_dir(root.join("sub")).expect("folder");
     let read = |fields: &str| {
         // CRLF, and no end of the last line.
@@ -129,11 +111,11 @@ fn data_files_are_read_with_what_is_skipped() {
     written(root, "sub/b with space.raw", "one\ntwo\nxyz", &bytes);
     written(root, "c.raw", "whatever", &bytes);
     written(root, "d.raw.gz", "a line\n", &gzip(&[b"123", &bytes[..]].concat()));
-    assert_values(&read("encoding: raw\ndata file: a.raw"));
-    assert_values(&read("encoding: raw\nline skip: 2\nbyte skip: 3\ndata file: sub/b with space.raw"));
-    assert_values(&read("encoding: raw\nbyteskip: -1\ndatafile: ./c.raw"));
+    assert_counting(&read("encoding: raw\ndata file: a.raw"));
+    assert_counting(&read("encoding: raw\nline skip: 2\nbyte skip: 3\ndata file: sub/b with space.raw"));
+    assert_counting(&read("encoding: raw\nbyteskip: -1\ndatafile: ./c.raw"));
     // Lines are skipped before, bytes after decompression.
-    assert_values(&read("encoding: gzip\nlineskip: 1\nbyte skip: 3\ndata file: d.raw.gz"));
+    assert_counting(&read("encoding: gzip\nlineskip: 1\nbyte skip: 3\ndata file: d.raw.gz"));
     // One file for each slice, or for each two.
     for (z, slice) in bytes.chunks(24).enumerate() {
         written(root, &format!("slice{:03}.raw", z + 7), "", slice);
@@ -142,13 +124,13 @@ fn data_files_are_read_with_what_is_skipped() {
             slice.as_chunks().0.iter().map(|&word| i16::from_le_bytes(word).to_string()).collect();
         written(root, &format!("slice {z}.txt"), &text.join(", "), &[]);
     }
-    assert_values(&read("encoding: raw\ndata file: slice%03d.raw 7 11 1"));
-    assert_values(&read("encoding: raw\ndata file: slice%03d.raw 7 11 1 2"));
-    assert_values(&read(
+    assert_counting(&read("encoding: raw\ndata file: slice%03d.raw 7 11 1"));
+    assert_counting(&read("encoding: raw\ndata file: slice%03d.raw 7 11 1 2"));
+    assert_counting(&read(
         "encoding: gzip\ndata file: LIST\nslice0.gz\nslice1.gz\nslice2.gz\nslice3.gz\nslice4.gz",
     ));
     let texts = (0..5).map(|z| format!("\nslice {z}.txt")).collect::<String>();
-    assert_values(&read(&format!("encoding: ascii\ndata file: LIST 2{texts}")));
+    assert_counting(&read(&format!("encoding: ascii\ndata file: LIST 2{texts}")));
     let named = read("encoding: raw\ndata file: a.raw");
     assert_eq!((named.source.affine_from, named.spacing), ("nothing (1 mm assumed)", [1.0; 3]));
 }
@@ -156,7 +138,7 @@ fn data_files_are_read_with_what_is_skipped() {
 #[test]
 fn the_world_is_turned_to_ras() {
     let folder = tempfile::tempdir().expect("folder");
-    let bytes = data(ElementType::Int16, false);
+    let bytes = counting_data(ElementType::Int16, false);
     let lps = [[-0.5, 0.0, 0.0, -1.0], [0.0, 0.0, -2.0, -2.0], [0.0, 0.6, 0.0, 3.0], [0.0, 0.0, 0.0, 1.0]];
     let fields = "space directions: (0.5,0,0) (0, 0, 0.6) (0,2,0)\nspace origin: (1,2,3)\nencoding: raw\n";
     let of_signs = |x: f64, y: f64| {
@@ -175,7 +157,7 @@ fn the_world_is_turned_to_ras() {
         ("space dimension: 3", lps),
     ] {
         let volume = attached(folder.path(), &format!("{BASE}{space}\n{fields}"), &bytes).expect(space);
-        assert_values(&volume);
+        assert_counting(&volume);
         assert_affine(&volume.affine, &wanted, space);
     }
     // The middle of the first voxel, half a voxel behind where the axis starts.
@@ -225,7 +207,7 @@ fn the_axis_that_is_not_spatial_holds_frames_wherever_it_stands() {
                 assert_eq!(channel_count(&path).expect("valid"), 2);
                 let message = read_volume(&path).expect_err("two").to_string();
                 assert!(message.contains("holds 2 volumes"), "{message}");
-                assert_values(&read_volume_with(&path, &ReadOptions::frame(Some(0))).expect("valid"));
+                assert_counting(&read_volume_with(&path, &ReadOptions::frame(Some(0))).expect("valid"));
                 let both = read_channels(&path).expect("valid");
                 assert!(both[0].voxels.iter().zip(&both[1].voxels).all(|(a, b)| a + 60.0 == *b));
                 assert_eq!(both[1], read_volume_with(&path, &ReadOptions::frame(Some(1))).expect("valid"));
@@ -238,7 +220,7 @@ fn the_axis_that_is_not_spatial_holds_frames_wherever_it_stands() {
 #[test]
 fn hostile_and_unsupported_headers_are_refused() {
     let folder = tempfile::tempdir().expect("folder");
-    let bytes = data(ElementType::Int16, false);
+    let bytes = counting_data(ElementType::Int16, false);
     let secret = written(folder.path(), "secret.raw", "", &bytes);
     let inside = folder.path().join("in");
     fs::create_dir(&inside).expect("folder");
@@ -348,7 +330,7 @@ fn hostile_and_unsupported_headers_are_refused() {
 #[test]
 fn truncated_files_are_refused_at_every_length() {
     let folder = tempfile::tempdir().expect("folder");
-    let bytes = data(ElementType::Int16, false);
+    let bytes = counting_data(ElementType::Int16, false);
     for (encoding, data) in [("raw", bytes.clone()), ("gzip", gzip(&bytes)), ("bzip2", bzip2(&bytes))] {
         let whole = [format!("{BASE}encoding: {encoding}\n\n").as_bytes(), &data].concat();
         for length in 0..whole.len() {
@@ -386,8 +368,12 @@ fn results_keep_the_header_of_their_scan() {
     let folder = tempfile::tempdir().expect("folder");
     let fields = "space: RAS\nspace directions: (0.1,0,0) (0,0.2,0) (0,0,0.3)\nspace origin: (1,2,3)\n\
                   encoding: raw\nmin: 7\ncontent: CT\nPatient:=of 3D Slicer\n";
-    let scan =
-        written(folder.path(), "scan.nrrd", &format!("{BASE}{fields}\n"), &data(ElementType::Int16, false));
+    let scan = written(
+        folder.path(),
+        "scan.nrrd",
+        &format!("{BASE}{fields}\n"),
+        &counting_data(ElementType::Int16, false),
+    );
     let labels: Vec<u8> = (0..60).collect();
     let probabilities: Vec<f32> = (0..60).map(|value| value as f32 / 64.0).collect();
     for name in ["labels.nrrd", "labels.nhdr"] {
@@ -408,7 +394,7 @@ fn results_keep_the_header_of_their_scan() {
     assert!(write_like(&scan, &folder.path().join("x.nrrd"), [3, 5, 4], Voxels::Labels(&labels)).is_err());
     // A film's header is not that of a label map.
     let film = BASE.replace("dimension: 3\nsizes: 3 4 5", "dimension: 4\nsizes: 3 4 5 2");
-    let twice = data(ElementType::Int16, false).repeat(2);
+    let twice = counting_data(ElementType::Int16, false).repeat(2);
     let film =
         written(folder.path(), "film.nrrd", &format!("{film}encoding: raw\nspacings: 1 2 3 nan\n\n"), &twice);
     let path = folder.path().join("of-film.nrrd");
