@@ -49,7 +49,7 @@ fn no_name_in_a_file_leads_out_of_its_folder() {
     {
         std::os::unix::fs::symlink(&outside, inside.join("link.raw")).unwrap();
         fs::write(&scan, mhd("link.raw")).unwrap();
-        tally.count(refusal(&scan, "leads out of the folder"));
+        tally.count(refusal(&scan, "leaves the folder"));
         // Data that lie where the header itself is linked to are the owner's own arrangement.
         let elsewhere = temporary.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
@@ -77,7 +77,7 @@ fn no_name_in_a_file_leads_out_of_its_folder() {
         );
         fs::write(inside.join("dataset.json"), text).unwrap();
         tally.count(match Dataset::open(&inside) {
-            Err(error) if error.to_string().contains("leads out of the folder") => Ok(()),
+            Err(error) if error.to_string().contains("leaves the folder") => Ok(()),
             other => Err(format!("{name}: {other:?}")),
         });
     }
