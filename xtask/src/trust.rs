@@ -199,7 +199,7 @@ mod tests {
         let found: Vec<&str> = page.lines().filter(|line| line.contains("| cut |")).collect();
         assert_eq!(found, [row("R1", 1), row("S2", 7), row("S10", 3)]);
         assert!(page.starts_with("# Page\n") && page.ends_with("ends -->\nrest\n"));
-        assert_eq!(page.matches("| --- |").count(), 1, "{page}");
+        assert_eq!(page.lines().filter(|line| line.starts_with("| --- |")).count(), 1, "{page}");
         assert!(renewed(&page, "long trust", TRUST_HEAD, 2, Vec::new(), "").is_err());
     }
 
