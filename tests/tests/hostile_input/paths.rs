@@ -77,7 +77,7 @@ fn no_name_in_a_file_leads_out_of_its_folder() {
         );
         fs::write(inside.join("dataset.json"), text).unwrap();
         tally.count(match Dataset::open(&inside) {
-            Err(error) if error.to_string().contains("leaves the folder") => Ok(()),
+            Err(error) if error.to_string().contains("leads out of the folder") => Ok(()),
             other => Err(format!("{name}: {other:?}")),
         });
     }
