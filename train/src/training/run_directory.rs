@@ -216,7 +216,7 @@ fn remove_unfinished(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') && (name.ends_with(".tmp") || name.ends_with(".partial")) {
+        if name.starts_with('.') && name.ends_with(".tmp") {
             let _ = fs::remove_file(path);
         }
     }

@@ -90,3 +90,14 @@ pub fn write_like(input: &Path, path: &Path, size: [usize; 3], voxels: Voxels<'_
         }
     }
 }
+
+/// That the header of `input`, which was read before, still has the size of the result.
+///
+/// # Errors
+/// A file that was changed meanwhile.
+pub(super) fn check_size(input: &Path, found: [u64; 3], size: [usize; 3]) -> Result<()> {
+    if found == size.map(|extent| extent as u64) {
+        return Ok(());
+    }
+    Err(Error::file(input, format!("has {found:?} voxels now, not {size:?}")))
+}

@@ -11,6 +11,7 @@ use super::write::{element_name, store};
 use crate::error::{Error, Result};
 use crate::volume::affine::file_error;
 use crate::volume::element::ByteOrder;
+use crate::volume::like::check_size;
 use crate::volume::{Voxels, input};
 
 /// Lines that say how voxels are stored, which the new file says for itself.
@@ -45,9 +46,7 @@ pub(in crate::volume) fn write_like(
     let mut start = Vec::new();
     file.take(super::read::MAX_HEADER).read_to_end(&mut start).map_err(Error::io("read", input))?;
     let header = Header::parse(&start).map_err(file_error(input))?;
-    if header.size != size.map(|extent| extent as u64) {
-        return Err(Error::file(input, format!("has {:?} voxels now, not {size:?}", header.size)));
-    }
+    check_size(input, header.size, size)?;
     let mut text = String::new();
     // The header was parsed, so it is text of lines `key = value`.
     for line in String::from_utf8_lossy(&start[..header.length]).lines() {

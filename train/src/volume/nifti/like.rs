@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use super::read::raw_header;
 use crate::error::{Error, Result};
 use crate::volume::element::ByteOrder;
+use crate::volume::like::check_size;
 use crate::volume::{ElementType, Voxels};
 use genesis_model::checkpoint::AtomicFile;
 
@@ -25,9 +26,7 @@ pub(in crate::volume) fn write_like(
 ) -> Result<()> {
     let (mut bytes, header) = raw_header(input)?;
     let (found, _) = header.size_and_volumes().map_err(|cause| Error::file(input, cause))?;
-    if found != size.map(|extent| extent as u64) {
-        return Err(Error::file(input, format!("has {found:?} voxels now, not {size:?}")));
-    }
+    check_size(input, found, size)?;
     let order = header.byte_order;
     let mut put = |offset: usize, little: &[u8]| {
         let target = &mut bytes[offset..offset + little.len()];

@@ -5,9 +5,10 @@ use std::path::Path;
 use super::header::field;
 use super::read;
 use super::write::store;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::volume::Voxels;
 use crate::volume::element::ByteOrder;
+use crate::volume::like::check_size;
 
 /// Fields that say how voxels are stored or what they are, which the new file says for itself.
 const STORAGE: [&str; 14] = [
@@ -38,10 +39,7 @@ pub(in crate::volume) fn write_like(
     voxels: Voxels<'_>,
 ) -> Result<()> {
     let (start, header) = read::header(input)?;
-    let found = header.geometry.size;
-    if found != size.map(|extent| extent as u64) {
-        return Err(Error::file(input, format!("has {found:?} voxels now, not {size:?}")));
-    }
+    check_size(input, header.geometry.size, size)?;
     let (mut fields, mut keys) = (String::new(), String::new());
     for line in String::from_utf8_lossy(&start[..header.length]).lines().skip(1) {
         let line = line.trim_end();
