@@ -70,7 +70,7 @@ def pretrained(runner, task, start, threads):
     runner.call("cubes", "--volumes", volumes, "--out", cubes, *flags, threads=threads)
     steps = task.pretraining_steps[start]
     summary = runner.call("pretrain", "--cubes", cubes, "--out", run, "--width", task.width, "--steps", steps,
-                          "--epochs", steps, "--batch-size", 4, threads=threads)
+                          "--epochs", steps, "--batch-size", 4, "--optimizer", "adam", "--lr", "0.001", threads=threads)
     print(f"pre-trained ({start}): {summary['steps']} steps, {summary['seconds']:.0f} s, "
           f"best validation loss {summary['best_valid_loss']:.5f}", file=sys.stderr)
     return best

@@ -21,6 +21,21 @@ pub enum Initialiser {
     Msra,
 }
 
+impl Initialiser {
+    /// A weight of these extents (two at least) is drawn uniformly from ± this.
+    pub(crate) fn bound(self, dims: &[usize]) -> f32 {
+        // PyTorch takes the second axis as the inputs, for transposed convolutions too.
+        let taps: usize = dims[2..].iter().product();
+        let (fan_in, fan_out) = ((dims[1] * taps) as f32, (dims[0] * taps) as f32);
+        match self {
+            Self::Pytorch => 1.0 / fan_in.sqrt(),
+            Self::Uniform => 0.05,
+            Self::Xavier => (6.0 / (fan_in + fan_out)).sqrt(),
+            Self::Msra => (6.0 / fan_in).sqrt(),
+        }
+    }
+}
+
 impl std::str::FromStr for Initialiser {
     type Err = String;
 
@@ -52,17 +67,9 @@ impl Tensors {
                 values.fill(0.0);
             } else if place.name.ends_with("activation.weight") {
                 values.fill(0.25);
-            } else if let [first, second, kernel @ ..] = dims {
-                // PyTorch takes the second axis as the inputs, for transposed convolutions too.
-                let taps: usize = kernel.iter().product();
-                let (fan_in, fan_out) = ((second * taps) as f32, (first * taps) as f32);
-                let bound = match how {
-                    Initialiser::Pytorch => 1.0 / fan_in.sqrt(),
-                    Initialiser::Uniform => 0.05,
-                    Initialiser::Xavier => (6.0 / (fan_in + fan_out)).sqrt(),
-                    Initialiser::Msra => (6.0 / fan_in).sqrt(),
-                };
-                bias_bound = if how == Initialiser::Pytorch { 1.0 / fan_in.sqrt() } else { 0.0 };
+            } else if dims.len() >= 2 {
+                let bound = how.bound(dims);
+                bias_bound = if how == Initialiser::Pytorch { bound } else { 0.0 };
                 draw(&mut stream, values, bound);
             } else {
                 // A convolution's bias follows its weight.

@@ -15,8 +15,10 @@
 //! # Ok::<(), genesis_model::Error>(())
 //! ```
 
+mod convolutions;
 mod last_layer;
 
+pub use convolutions::{Resized, resize_convolutions};
 pub use last_layer::start_at_shares;
 
 use crate::blocks::Kind;
@@ -81,6 +83,8 @@ pub struct TransferReport {
     pub initialised: Vec<TransferredTensor>,
     /// What the last block's γ and β were multiplied by for a new last layer, if there is one.
     pub scaled: Option<f32>,
+    /// Convolutions that were brought to another size, see [`resize_convolutions`].
+    pub resized: Vec<Resized>,
 }
 
 impl TransferReport {
@@ -115,6 +119,14 @@ impl TransferReport {
             lines.push(format!(
                 "{} and bias: times {factor:.3}, to the size that a new last layer expects, whose classes start balanced",
                 last_layer::GAMMA
+            ));
+        }
+        if let Some(((least, most), first)) = convolutions::range(&self.resized).zip(self.resized.first()) {
+            lines.push(format!(
+                "resized: {}, {} and on, times {least:.2} to {most:.2}, to the size of fresh ones: batch norm undoes \
+                 it, and a step of training turns them as far as fresh ones",
+                plural(self.resized.len(), "convolution", "convolutions"),
+                first.tensor,
             ));
         }
         lines

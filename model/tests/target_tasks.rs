@@ -206,6 +206,63 @@ fn encoder_and_decoder_are_loaded_and_a_head_of_other_classes_is_not() {
 }
 
 #[test]
+fn resized_convolutions_have_the_size_of_fresh_ones_and_the_network_computes_the_same() {
+    let root_mean_square = |values: &[f32]| {
+        (values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    };
+    let mut source = pretrained().state(Statistics::Running).unwrap();
+    // The first filters have grown, their batch norm's statistics with them; one layer has died.
+    let grown = "down_tr64.ops.0";
+    let dead = "up_tr128.ops.1.conv1.weight";
+    for tensor in &mut source.tensors {
+        let factor = match tensor.name.strip_prefix(grown) {
+            Some(".conv1.weight" | ".conv1.bias" | ".bn1.running_mean") => 3.0,
+            Some(".bn1.running_var") => 9.0,
+            _ if tensor.name == dead => 0.0,
+            _ => continue,
+        };
+        let values: Vec<f32> = tensor.to_f32().iter().map(|value| value * factor).collect();
+        *tensor = NamedTensor::from_f32(&tensor.name, &tensor.shape, &values).unwrap();
+    }
+    for channels in [1, 2] {
+        let mut network = unet(channels, 1);
+        let mut report = transfer::into_network(&mut network, &source, Transfer::EncoderDecoder).unwrap();
+        let before = network.state(Statistics::Running).unwrap();
+        let output = infer(&mut network, cubes(channels));
+        transfer::resize_convolutions(&mut network, &mut report, Initialiser::Pytorch).unwrap();
+        let after = network.state(Statistics::Running).unwrap();
+        let names: Vec<&str> = report.resized.iter().map(|each| each.tensor.as_str()).collect();
+        assert_eq!(names.len(), 13, "{names:?}");
+        assert!(!names.contains(&dead));
+        for tensor in &after.tensors {
+            let Some(block) = tensor.name.strip_suffix("conv1.weight") else { continue };
+            if tensor.name == dead {
+                continue;
+            }
+            // Uniform in ±1/√fan_in.
+            let fan_in = tensor.shape[1..].iter().product::<usize>() as f64;
+            let size = root_mean_square(&tensor.to_f32());
+            assert!((size * (3.0 * fan_in).sqrt() - 1.0).abs() < 1e-5, "{}: {size}", tensor.name);
+            // Shift and scale are no part of it.
+            for name in [format!("{block}bn1.weight"), format!("{block}bn1.bias")] {
+                assert_eq!(before.get(&name), after.get(&name));
+            }
+        }
+        assert_eq!(before.get("up_tr64.up_conv.weight"), after.get("up_tr64.up_conv.weight"));
+        let again = infer(&mut network, cubes(channels));
+        let (output, again) = (output.as_slice(), again.as_slice());
+        assert!(root_mean_square(output) > 0.01);
+        // Exact but for the ε beside the variance.
+        assert!(output.iter().zip(again).all(|(a, b)| (a - b).abs() < 2e-3), "{output:?} {again:?}");
+        let lines = report.lines();
+        assert!(
+            lines.iter().any(|line| line.contains("resized: 13 convolutions, down_tr64.ops.0.conv1.weight")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
 fn features_leave_the_last_layer_alone_and_say_so() {
     let file = pretrained();
     let mut network = unet(1, 1);

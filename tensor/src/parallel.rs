@@ -38,7 +38,7 @@ struct Shared {
 
 /// Looks before a thread goes to sleep, some ten microseconds: jobs often follow one another at once, and
 /// waking a thread takes longer than many a job.
-const LOOKS: usize = 4_000;
+const LOOKS: usize = if cfg!(miri) { 8 } else { 4_000 };
 
 fn look(until: impl Fn() -> bool) {
     for _ in 0..LOOKS {
@@ -247,7 +247,7 @@ mod tests {
     fn every_task_runs_once_for_any_number_of_threads() {
         for threads in [1, 2, 5] {
             let pool = ThreadPool::new(threads);
-            for round in 0..200 {
+            for round in 0..if cfg!(miri) { 12 } else { 200 } {
                 let counts: Vec<AtomicUsize> = (0..round).map(|_| AtomicUsize::new(0)).collect();
                 pool.run(round, |task| {
                     counts[task].fetch_add(1, Ordering::Relaxed);

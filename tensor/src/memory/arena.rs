@@ -12,7 +12,7 @@ use memmap2::{MmapMut, MmapOptions};
 use std::collections::BTreeMap;
 
 /// Address space taken at a time, if the system gives so much.
-const SEGMENT: usize = 64 << 30;
+const SEGMENT: usize = if cfg!(miri) { 4 << 20 } else { 64 << 30 };
 /// Blocks begin at multiples of this: a page.
 const GRAIN: usize = 4096;
 /// Segments begin at multiples of this: a huge page.
@@ -89,14 +89,20 @@ impl Segment {
     fn new(bytes: usize) -> Option<Self> {
         let mut size = bytes.max(SEGMENT);
         let map = loop {
-            match MmapOptions::new().len(size.checked_add(HUGE_PAGE)?).no_reserve_swap().map_anon() {
+            let mut options = MmapOptions::new();
+            options.len(size.checked_add(HUGE_PAGE)?);
+            // Miri, which checks this code, knows neither reservations nor advice.
+            if !cfg!(miri) {
+                options.no_reserve_swap();
+            }
+            match options.map_anon() {
                 Ok(map) => break map,
                 Err(_) if size > bytes => size = (size / 2).max(bytes),
                 Err(_) => return None,
             }
         };
         // Fewer and cheaper page faults; where it is refused, memory works all the same.
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::HugePage);
         let start = (map.as_ptr() as usize).next_multiple_of(HUGE_PAGE);
         Some(Self { map, start, size, mark: 0, free: BTreeMap::new() })
@@ -130,7 +136,7 @@ impl Segment {
     }
 
     fn release(&mut self) -> usize {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         for (&offset, &length) in &self.free {
             let offset = self.start - self.map.as_ptr() as usize + offset;
             // SAFETY: the range is free, so nobody holds a reference into it, and its content, zero from
@@ -185,6 +191,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri ends where the system would refuse")]
     fn more_than_the_address_space_is_refused() {
         assert!(Arena::new().take(1 << 60).is_none());
     }

@@ -85,8 +85,12 @@ pub fn starting_network<N: TargetNetwork>(
     network.initialise(settings.initialiser, settings.seed)?;
     if !going_on {
         let scope = N::scope(&checkpoint.state);
-        let report = transfer::into_network(&mut network, &checkpoint.state, scope)
+        let mut report = transfer::into_network(&mut network, &checkpoint.state, scope)
             .map_err(|error| Error::file(path, error))?;
+        // What is frozen takes no steps.
+        if settings.freeze == Freeze::None {
+            transfer::resize_convolutions(&mut network, &mut report, settings.initialiser)?;
+        }
         transfer::start_at_shares(&mut network, &report, shares)?;
         for line in report.lines() {
             tracing::info!("{line}");
