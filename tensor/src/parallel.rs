@@ -55,6 +55,8 @@ pub struct ThreadPool {
     workers: Vec<JoinHandle<()>>,
     /// Held during `run`, so that two callers take turns.
     turn: Mutex<()>,
+    /// How many threads a rehearsal stands for.
+    rehearsed: Option<usize>,
 }
 
 thread_local! {
@@ -134,12 +136,20 @@ impl ThreadPool {
                     .ok()
             })
             .collect();
-        Self { shared, workers, turn: Mutex::new(()) }
+        Self { shared, workers, turn: Mutex::new(()), rehearsed: None }
+    }
+
+    /// A pool that stands for one of `threads` threads and does nothing: every operation takes the memory it would
+    /// take and leaves in it whatever was there. What a computation needs is known after a rehearsal of it.
+    pub fn rehearsal(threads: usize) -> Self {
+        let mut pool = Self::new(1);
+        pool.rehearsed = Some(threads.max(1));
+        pool
     }
 
     /// Number of compute threads, the caller's included.
     pub fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.rehearsed.unwrap_or(self.workers.len() + 1)
     }
 
     /// Runs `work(task)` for every task in `0..tasks` and returns when all are done. A call from
@@ -148,6 +158,9 @@ impl ThreadPool {
     /// # Panics
     /// If a task panicked.
     pub fn run(&self, tasks: usize, work: impl Fn(usize) + Sync) {
+        if self.rehearsed.is_some() {
+            return;
+        }
         if tasks <= 1 || self.workers.is_empty() || INSIDE.get() {
             (0..tasks).for_each(work);
             return;
@@ -255,6 +268,14 @@ mod tests {
                 assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
             }
         }
+    }
+
+    #[test]
+    fn a_rehearsal_has_its_threads_and_does_nothing() {
+        let pool = ThreadPool::rehearsal(6);
+        assert_eq!(pool.threads(), 6);
+        pool.run(1, |_| panic!("not to be run"));
+        pool.run_pieces(&mut [1, 2, 3], 1, |_, _| panic!("not to be run"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use genesis_tests::runs::difference;
 use genesis_tests::trust::Tally;
-use genesis_tests::{genesis, program, small_cubes, succeed};
+use genesis_tests::{genesis, json, program, small_cubes, succeed};
 use std::path::Path;
 use std::process::Command;
 
@@ -40,6 +40,45 @@ fn limited(kibibytes: u64, arguments: &[&str]) -> (Option<i32>, String) {
     command.arg(kibibytes.to_string()).arg(program()).args(arguments).env_remove("LD_LIBRARY_PATH");
     let output = command.output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_step_takes_what_was_planned_and_half_of_it_is_refused_before_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let cubes = small_cubes(folder.path(), "cubes.npy", 40);
+    let mut tally = Tally::new(
+        "R7",
+        "memory of a training step, planned and measured: within 10 %; refused where too much",
+    );
+    for (number, flags) in [
+        "--width 8 --batch-size 12",
+        "--width 16 --batch-size 24 --recompute 2",
+        "--width 8 --batch-size 24 --precision bf16 --recompute 0",
+        "--width 16 --batch-size 8 --optimizer adam --lr 0.001 --loader-threads 1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = folder.path().join(number.to_string());
+        let run = ["pretrain", "--cubes", &cubes, "--steps", "3", "--quiet", "--json", "--out", text(&out)];
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let summary = json(&succeed(&[&run[..], &flags[..]].concat()));
+        let bytes = |key: &str| summary[key].as_f64().unwrap();
+        let ratio = bytes("planned_memory_bytes") / bytes("peak_memory_bytes");
+        println!("{flags:?}: planned over measured {ratio:.3}");
+        tally.count(if (0.9..1.1).contains(&ratio) { Ok(()) } else { Err(format!("{flags:?}: {ratio}")) });
+        #[cfg(target_os = "linux")]
+        {
+            let refused = folder.path().join(format!("{number}-refused"));
+            let run = ["pretrain", "--cubes", &cubes, "--steps", "3", "--quiet", "--out", text(&refused)];
+            let half = bytes("planned_resident_bytes") / 2.0 / 1024.0;
+            let (code, told) = limited(half as u64, &[&run[..], &flags[..]].concat());
+            let clean = code == Some(1) && told.starts_with("error:") && told.lines().count() == 1;
+            let begun = refused.join("config.toml").exists();
+            tally.count(if clean && !begun { Ok(()) } else { Err(format!("{flags:?}: {code:?} {told}")) });
+        }
+    }
+    tally.finish();
 }
 
 /// The largest address space a run took, in KiB, found by trying: the program reserves more than it uses.

@@ -62,16 +62,16 @@ impl OptimizerState {
     ///
     /// # Errors
     /// A setting JSON cannot express, or more steps than an int64 holds.
-    pub fn append_to(&self, state: &mut StateDict) -> Result<()> {
-        for ParameterState { parameter, step, slots } in &self.parameters {
+    pub fn append_to(self, state: &mut StateDict) -> Result<()> {
+        for ParameterState { parameter, step, slots } in self.parameters {
             if let Some(step) = step {
-                let step = i64::try_from(*step).map_err(|error| Error::tensor(parameter, error))?;
+                let step = i64::try_from(step).map_err(|error| Error::tensor(&parameter, error))?;
                 let name = format!("{OPTIMIZER_PREFIX}{STEP}.{parameter}");
                 state.tensors.push(NamedTensor::from_i64(name, step));
             }
             for tensor in slots {
                 let name = format!("{OPTIMIZER_PREFIX}{}.{parameter}", tensor.name);
-                state.tensors.push(NamedTensor { name, ..tensor.clone() });
+                state.tensors.push(NamedTensor { name, ..tensor });
             }
         }
         if !self.groups.is_empty() {

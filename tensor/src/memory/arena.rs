@@ -20,6 +20,10 @@ const HUGE_PAGE: usize = 2 << 20;
 
 struct Segment {
     /// Owns the address space.
+    #[cfg_attr(
+        any(miri, not(target_os = "linux")),
+        expect(dead_code, reason = "only Linux is given advice")
+    )]
     map: MmapMut,
     /// Address of the first block.
     start: usize,

@@ -61,8 +61,18 @@ pub fn statistics() -> Statistics {
 /// The most memory of this process that was ever resident, in bytes: tensors, free lists and all else.
 /// None where the system does not tell.
 pub fn peak_resident_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kibibytes("/proc/self/status", "VmHWM:")
+}
+
+/// The memory of this process that is resident now, in bytes, where the system tells.
+pub fn resident_bytes() -> Option<usize> {
+    kibibytes("/proc/self/status", "VmRSS:")
+}
+
+/// A line like `MemTotal: 16384 kB` of a file, in bytes.
+fn kibibytes(file: &str, key: &str) -> Option<usize> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
 }
 
@@ -85,13 +95,9 @@ pub fn release_free() {
 }
 
 /// Main memory and swap of the machine in bytes, where the system tells.
-fn machine_bytes() -> Option<usize> {
+pub fn machine_bytes() -> Option<usize> {
     static BYTES: LazyLock<Option<usize>> = LazyLock::new(|| {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let value = |key: &str| -> Option<usize> {
-            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-            Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
-        };
+        let value = |key| kibibytes("/proc/meminfo", key);
         Some(value("MemTotal:")? + value("SwapTotal:").unwrap_or(0))
     });
     *BYTES

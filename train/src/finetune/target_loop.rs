@@ -15,7 +15,7 @@ use crate::trace::Trace;
 use crate::training::checkpoint::{resume_run, save_run};
 use crate::training::journal::Journal;
 use crate::training::prefetch::Prefetch;
-use crate::training::{Execution, NanGuard, RunDirectory, StepReport, thread_count};
+use crate::training::{Execution, MemoryPlan, NanGuard, RunDirectory, StepReport, thread_count};
 use crate::{Error, Result};
 use genesis_model::Network;
 use genesis_model::checkpoint::StateDict;
@@ -129,6 +129,9 @@ pub struct RunOutcome {
     pub peak_memory_bytes: usize,
     /// Highest memory use of the process in bytes, where the system tells.
     pub peak_resident_bytes: Option<usize>,
+    /// What both were expected to be of a training step, validation aside.
+    #[serde(flatten)]
+    pub plan: MemoryPlan,
 }
 
 /// What a run came to.
@@ -204,6 +207,9 @@ impl<'a> TargetRun<'a> {
             starting_network(settings, channels, outputs, &task.class_shares(), going_on)?;
         let cx = execution.context(settings.threads);
         let mut trainer = TargetTrainer::new(cx, network, loss, settings, task.steps_per_epoch())?;
+        let about = task.describe(&trainer.trainer.network)?;
+        about.check()?;
+        let memory = trainer.plan_memory(&about, task.samples(0).len(), settings.loader_threads + 1)?;
         let core = &mut trainer.trainer;
         core.trace = Trace::start(&execution.trace, &core.cx, core.network.parameters().places())?;
         let mut progress = Progress::default();
@@ -222,8 +228,6 @@ impl<'a> TargetRun<'a> {
         } else if execution.resume {
             tracing::warn!("no checkpoint was written yet: starting at step 0");
         }
-        let about = task.describe(&core.network)?;
-        about.check()?;
         // Only now: a refused start or resumption must not change the run's configuration.
         directory.write_config(T::COMMAND, description.toml)?;
         tracing::info!(
@@ -241,7 +245,7 @@ impl<'a> TargetRun<'a> {
             Journal::open(directory, progress.step, validated, description.loss_name, execution.quiet)?;
         let (run, identity) = (self, description.identity);
         let guard = NanGuard::new(settings.on_nan);
-        Session { run, task, trainer, about, identity, progress, journal, guard, provenance }.train()
+        Session { run, task, trainer, about, memory, identity, progress, journal, guard, provenance }.train()
     }
 }
 
@@ -250,6 +254,7 @@ struct Session<'a, T: TargetTask, I> {
     task: &'a T,
     trainer: TargetTrainer<T::Network>,
     about: TaskDescription,
+    memory: MemoryPlan,
     identity: &'a I,
     progress: Progress,
     journal: Journal,
@@ -331,6 +336,7 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
             parameters: self.trainer.trainer.network.parameters().count(),
             peak_memory_bytes: self.trainer.trainer.cx.peak_memory_bytes(),
             peak_resident_bytes: memory::peak_resident_bytes(),
+            plan: self.memory,
         };
         let best_score = self.progress.best_score.unwrap_or(last.score);
         let best_loss = self.progress.best_loss.unwrap_or(last.loss);

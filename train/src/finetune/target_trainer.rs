@@ -2,7 +2,8 @@
 
 use super::settings::TargetSettings;
 use crate::Result;
-use crate::training::{KeptBatch, StepReport, Trainer, Updater, schedule};
+use crate::task::{Task, TaskDescription};
+use crate::training::{BatchShapes, KeptBatch, MemoryPlan, StepReport, Trainer, Updater, schedule};
 use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::loss::Loss;
@@ -93,6 +94,29 @@ impl<N: Network> TargetTrainer<N> {
     /// The loss.
     pub fn loss(&self) -> &TargetLoss {
         &self.loss
+    }
+
+    /// What a step on so many samples takes, while `waiting` batches wait.
+    ///
+    /// # Errors
+    /// As [`MemoryPlan::check`].
+    pub fn plan_memory(
+        &mut self,
+        about: &TaskDescription,
+        samples: usize,
+        waiting: usize,
+    ) -> Result<MemoryPlan> {
+        let [d, h, w] = about.patch;
+        let labels = match about.task {
+            Task::Segment => vec![samples, d, h, w],
+            Task::Classify => vec![samples],
+        };
+        let shapes =
+            BatchShapes { input: vec![samples, d, h, w, about.channels], others: vec![labels], waiting };
+        let Self { trainer, loss } = self;
+        MemoryPlan::check(trainer, &shapes, |cx, tape, logits, mut tensors| {
+            loss.apply(cx, tape, logits, tensors.swap_remove(0))
+        })
     }
 
     /// One step: forward, loss, backward, update.

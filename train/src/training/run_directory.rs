@@ -1,6 +1,7 @@
 //! The files of a run (see CLI contract, "A run directory").
 
 use super::config::RunConfig;
+use super::memory_plan::MemoryPlan;
 use crate::{Error, Result};
 use genesis_model::checkpoint::{Checkpoint, read_checkpoint};
 use serde::Serialize;
@@ -49,6 +50,9 @@ pub struct Summary {
     pub peak_memory_bytes: usize,
     /// Highest memory use of the process in bytes, where the system tells.
     pub peak_resident_bytes: Option<usize>,
+    /// What both were expected to be.
+    #[serde(flatten)]
+    pub plan: MemoryPlan,
 }
 
 impl RunDirectory {

@@ -5,10 +5,11 @@ use super::config::RunConfig;
 use super::data::{self, Cubes};
 use super::journal::Journal;
 use super::loader::{Batch, Loader, Order};
+use super::memory_plan::{BatchShapes, MemoryPlan};
 use super::on_nan::NanGuard;
 use super::plan::Plan;
 use super::run_directory::{RunDirectory, Summary};
-use super::trainer::{StepReport, Trainer, ValidationReport};
+use super::trainer::{StepReport, Trainer, ValidationReport, restoration_loss};
 use crate::provenance::Provenance;
 use crate::report::metrics::Number;
 use crate::stop::{Signal, Stop};
@@ -102,6 +103,7 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     cubes.valid.read(0, &mut cube)?;
     let plan = Plan::training(config.seed, cubes.train.count(), config.batch_size, config.sampling);
     let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
+    let memory = plan_memory(config, &mut trainer, plan.batch(0).len(), size)?;
     trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let mut progress = Progress::default();
     let mut provenance = Provenance::new(execution, &trainer.cx, config.seed);
@@ -127,6 +129,7 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
         run: &run,
         cubes: &cubes,
         plan,
+        memory,
         trainer,
         progress,
         journal,
@@ -146,6 +149,23 @@ fn trainer(config: &RunConfig, execution: &Execution, steps_per_epoch: u64) -> R
         None => network.initialise(config.initialiser, config.seed).map_err(work)?,
     }
     Trainer::new(execution.context(config.threads), network, config, steps_per_epoch)
+}
+
+/// What a step on `samples` cubes takes.
+fn plan_memory(
+    config: &RunConfig,
+    trainer: &mut Trainer,
+    samples: usize,
+    [rows, cols, deps]: [usize; 3],
+) -> Result<MemoryPlan> {
+    let input = vec![samples, rows, cols, deps, 1];
+    let holes = config.deformation.loss_in_holes;
+    let others = vec![input.clone(); if holes { 2 } else { 1 }];
+    let shapes = BatchShapes { input, others, waiting: config.loader_threads + 1 };
+    MemoryPlan::check(trainer, &shapes, |cx, tape, logits, mut tensors| {
+        let mask = if holes { tensors.pop() } else { None };
+        restoration_loss(cx, tape, logits, tensors.swap_remove(0), mask)
+    })
 }
 
 fn announce(config: &RunConfig, trainer: &Trainer, cubes: &Cubes, plan: &Plan) {
@@ -171,6 +191,7 @@ struct Session<'a> {
     run: &'a RunDirectory,
     cubes: &'a Cubes,
     plan: Plan,
+    memory: MemoryPlan,
     trainer: Trainer,
     progress: Progress,
     journal: Journal,
@@ -254,6 +275,7 @@ impl Session<'_> {
             parameters: self.trainer.network.parameters().count(),
             peak_memory_bytes: self.trainer.cx.peak_memory_bytes(),
             peak_resident_bytes: memory::peak_resident_bytes(),
+            plan: self.memory,
         })
     }
 

@@ -12,6 +12,7 @@ use genesis_kernels::ops::activation::Activation;
 use genesis_kernels::ops::loss::Loss;
 use genesis_kernels::{Context, elementwise};
 use genesis_model::{Levels, Network, Statistics, UNet3d};
+use genesis_tensor::parallel::ThreadPool;
 use genesis_tensor::{DType, Tensor};
 use std::time::Instant;
 
@@ -91,24 +92,15 @@ impl<N: Network> Trainer<N> {
         loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
     ) -> Result<StepReport> {
         let start = Instant::now();
+        let running = self.network.running();
+        let value = match self.pass(input, loss, finite) {
+            Ok(value) => value,
+            Err(error) => {
+                self.network.set_running(running);
+                return Err(error);
+            }
+        };
         let Self { cx, network, updater, trace, .. } = self;
-        let running = network.running();
-        updater.gradients.restart();
-        let mut tape = Tape::training().recomputing(self.recompute);
-        if trace.is_on() {
-            tape = tape.with_profile();
-        }
-        let input = Var::constant(in_format(input, self.precision)?);
-        let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate)?;
-        let loss = loss(cx, &mut tape, logits)?;
-        let value = loss.tensor().to_host()?.as_slice()[0];
-        if !value.is_finite() {
-            drop(tape);
-            network.set_running(running);
-            return Err(Error::NotFinite(NotFinite { what: "loss", value: f64::from(value) }));
-        }
-        tape.backward(cx, loss, Tensor::full([1], 1.0)?, &mut updater.gradients)?;
-        trace.operations(&tape.take_profile());
         let update = Instant::now();
         let norm = updater.clip(cx)?;
         if !norm.is_finite() {
@@ -120,6 +112,73 @@ impl<N: Network> Trainer<N> {
         trace.span("optimizer", update);
         trace.span("step", start);
         Ok(StepReport { loss: value, learning_rate })
+    }
+
+    /// Forward and backward; the loss, which `check` may refuse before the way back.
+    fn pass(
+        &mut self,
+        input: Tensor,
+        loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
+        check: impl FnOnce(f32) -> Result<()>,
+    ) -> Result<f32> {
+        let Self { cx, network, updater, trace, .. } = self;
+        updater.gradients.restart();
+        let mut tape = Tape::training().recomputing(self.recompute);
+        if trace.is_on() {
+            tape = tape.with_profile();
+        }
+        let input = Var::constant(in_format(input, self.precision)?);
+        let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate)?;
+        let loss = loss(cx, &mut tape, logits)?;
+        let value = loss.tensor().to_host()?.as_slice()[0];
+        check(value)?;
+        tape.backward(cx, loss, Tensor::full([1], 1.0)?, &mut updater.gradients)?;
+        trace.operations(&tape.take_profile());
+        Ok(value)
+    }
+
+    /// A step that takes the memory of one and computes nothing: on an input and a loss of the right shapes, whatever
+    /// is in them. The network and its update stay as they are.
+    ///
+    /// # Errors
+    /// Memory: what a step would meet, before the first of them.
+    pub fn rehearse(
+        &mut self,
+        input: Tensor,
+        loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
+    ) -> Result<()> {
+        let idle = ThreadPool::rehearsal(self.cx.pool.threads());
+        let pool = std::mem::replace(&mut self.cx.pool, idle);
+        let running = self.network.running();
+        let outcome = self.pass(input, loss, |_| Ok(()));
+        self.cx.pool = pool;
+        self.network.set_running(running);
+        outcome.map(|_| ())
+    }
+}
+
+/// Mean squared error of the restored voxels, of those in `mask` alone if there is one.
+pub(super) fn restoration_loss(
+    cx: &Context,
+    tape: &mut Tape,
+    logits: &Var,
+    target: Tensor,
+    mask: Option<Tensor>,
+) -> Result<Var> {
+    let target = Var::constant(target);
+    Ok(match mask {
+        None => tape.apply(cx, Loss::SigmoidMse, &[logits, &target])?,
+        Some(mask) => {
+            let restored = tape.apply(cx, Activation::Sigmoid, &[logits])?;
+            tape.apply(cx, Loss::MaskedMse, &[&restored, &target, &Var::constant(mask)])?
+        }
+    })
+}
+
+fn finite(loss: f32) -> Result<()> {
+    match loss.is_finite() {
+        true => Ok(()),
+        false => Err(Error::NotFinite(NotFinite { what: "loss", value: f64::from(loss) })),
     }
 }
 
@@ -141,16 +200,7 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn train(&mut self, batch: Batch) -> Result<StepReport> {
         let Batch { input, target, mask, .. } = batch;
-        self.step(input, |cx, tape, logits| {
-            let target = Var::constant(target);
-            Ok(match mask {
-                None => tape.apply(cx, Loss::SigmoidMse, &[&logits, &target])?,
-                Some(mask) => {
-                    let restored = tape.apply(cx, Activation::Sigmoid, &[&logits])?;
-                    tape.apply(cx, Loss::MaskedMse, &[&restored, &target, &Var::constant(mask)])?
-                }
-            })
-        })
+        self.step(input, |cx, tape, logits| restoration_loss(cx, tape, &logits, target, mask))
     }
 
     /// The restored cubes `[N, D, H, W, 1]` in [0, 1], f32.
