@@ -126,7 +126,9 @@ class Lidc:
 
 class Nodules(Lidc, Segmentation):
     fractions = [0.1, 0.25, 1.0]
-    patch = "40x40x40"
+    # Nearly the whole cube: after 200 steps on patches of 40 voxels, or 400 on 32, the validation Dice was 0.2.
+    patch = "48x48x48"
+    steps = 400
     classes = [("label 1", "nodule")]
     baseline = "Test split: 13 nodules of 13 patients."
 

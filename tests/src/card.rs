@@ -1,6 +1,7 @@
 //! The program on the emulated card: `ptx-emulator/driver` as its CUDA driver.
 
-use crate::{program, workspace};
+use crate::built::library;
+use crate::program;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -11,18 +12,7 @@ use std::sync::OnceLock;
 /// If it does not build.
 pub fn driver() -> &'static Path {
     static DRIVER: OnceLock<PathBuf> = OnceLock::new();
-    DRIVER.get_or_init(|| {
-        let profile = program().parent().expect("the program lies in a folder");
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "--locked", "-p", "ptx-emulator-driver"]);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        let status = build.current_dir(workspace()).status().expect("cargo can be started");
-        assert!(status.success(), "the emulated driver does not build");
-        assert!(profile.join("libcuda.so").is_file(), "libcuda.so is not beside the program");
-        profile.to_path_buf()
-    })
+    DRIVER.get_or_init(|| library("ptx-emulator-driver", "libcuda.so"))
 }
 
 /// Runs the program where `cuda:0` is the emulated card; `variables` are the emulator's.

@@ -1,6 +1,7 @@
 //! What the whole-program tests in `tests/tests` share: running the `genesis` program, and cubes to
 //! run it on.
 
+pub mod built;
 pub mod card;
 pub mod pages;
 pub mod runs;

@@ -3,7 +3,8 @@
 //! Tests of trust are those in files or folders named `hostile_*`, `survive_*` and `fuzz_*` below a crate's `tests`, and
 //! a few beside what they test, since they replace the system's calls.
 //! Each prints `trust | NUMBER | what | executions | survived | misses`; those against parsers besides
-//! `fuzz | parser | …`. Rows are kept by number and what was done, so that a run of some tests renews only theirs.
+//! `fuzz | parser | …`. Miri, where nightly Rust has it, runs the tests of the crate with the pool of memory and threads,
+//! and every one that passes is an execution. Rows are kept by number and what was done, so that a run of some tests renews only theirs.
 
 use crate::Result;
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ const PAGE: &str = "docs/trust.md";
 const PREFIXES: [&str; 3] = ["hostile_", "survive_", "fuzz_"];
 /// Package and path of those beside what they test.
 const UNITS: [(&str, &str); 1] = [("genesis-model", "checkpoint::atomic")];
+/// What names choose Miri by.
+const MIRI: &str = "miri";
 const TRUST_HEAD: &str = "| test | what was done | executions | survived | misses | date | commit |\n\
                           | --- | --- | ---: | ---: | ---: | --- | --- |";
 const FUZZ_HEAD: &str = "| parser | executions | read to the end | different outcomes | largest request | peak of a call | \
@@ -38,7 +41,8 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
     }
     let units = UNITS.iter().filter(|(_, path)| is_wanted(path));
     all.extend(units.map(|(package, path)| ["-p", package, "--lib", path].map(String::from).to_vec()));
-    if all.is_empty() {
+    let miri = is_wanted(MIRI);
+    if all.is_empty() && !miri {
         return Err(format!("no test of trust is named {}", names.join(" or ")));
     }
     let stamp = format!("{} | {}", said("date", &["-u", "+%F"])?, commit(root)?);
@@ -53,6 +57,15 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
             }
             Ok(())
         })?;
+    }
+    if miri {
+        match miri_row(root)? {
+            Some((row, whole)) => {
+                trust.push(format!("| {row} | {stamp} |"));
+                passed &= whole;
+            }
+            None => println!("S8 is left out: there is no `cargo +nightly miri`"),
+        }
     }
     let path = root.join(PAGE);
     let mut page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
@@ -86,6 +99,51 @@ fn execute(
         see(&line)?;
     }
     Ok(child.wait().map_err(|error| error.to_string())?.success())
+}
+
+/// S8: the tests of `genesis-tensor` under Miri, but for the statistical ones, which would take hours; true if all passed.
+/// None where there is no Miri.
+fn miri_row(root: &Path) -> Result<Option<(String, bool)>> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        // The toolchain of this process is passed on by variables that `+nightly` must not see.
+        for variable in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+            command.env_remove(variable);
+        }
+        // The pool keeps what is freed, and reads how much memory the machine has.
+        command.env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks");
+        command.current_dir(root).args(["+nightly", "miri"]).args(arguments);
+        command.output().map_err(|error| format!("cargo: {error}"))
+    };
+    if !cargo(&["--version"])?.status.success() {
+        return Ok(None);
+    }
+    let target = root.join("target/miri");
+    let target = target.to_string_lossy();
+    let flags =
+        ["test", "--locked", "-p", "genesis-tensor", "--lib", "--no-fail-fast", "--target-dir", &target];
+    let output = cargo(&[&flags[..], &["--", "--skip", "random::"]].concat())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    let count =
+        |end: &str| text.lines().filter(|line| line.starts_with("test ") && line.ends_with(end)).count();
+    let (passed, failed) = (passed_tests(&text), count("FAILED"));
+    // What Miri objects to ends it; the tests after it are not counted.
+    let failed = if output.status.success() { failed } else { failed.max(1) };
+    if failed > 0 {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let what = "tests of tensors, their pool of memory and threads under Miri";
+    let row = format!("S8 | {what} | {} | {passed} | {failed}", passed + failed);
+    Ok(Some((row, failed == 0 && passed > 0)))
+}
+
+/// The number in `test result: ok. 9 passed; …`; 0 without such a line.
+fn passed_tests(output: &str) -> usize {
+    let result = output.lines().find_map(|line| line.strip_prefix("test result: "));
+    let words: Vec<&str> = result.unwrap_or_default().split_whitespace().collect();
+    let place = words.iter().position(|word| word.starts_with("passed"));
+    place.and_then(|place| words.get(place.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
 }
 
 /// Package and name of every test of trust below a crate's `tests`.
@@ -201,6 +259,12 @@ mod tests {
         assert!(page.starts_with("# Page\n") && page.ends_with("ends -->\nrest\n"));
         assert_eq!(page.lines().filter(|line| line.starts_with("| --- |")).count(), 1, "{page}");
         assert!(renewed(&page, "long trust", TRUST_HEAD, 2, Vec::new(), "").is_err());
+    }
+
+    #[test]
+    fn miris_passed_tests_are_counted() {
+        let output = "test a ... ok\n\ntest result: ok. 9 passed; 0 failed; 1 ignored; 0 measured\n";
+        assert_eq!((passed_tests(output), passed_tests("error: aborting")), (9, 0));
     }
 
     #[test]

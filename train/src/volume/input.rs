@@ -17,8 +17,9 @@ const MAX_EXPANSION: u64 = 1032;
 /// reserved for more. CT and MR scans reach 2 to 5.
 const BELIEVED_EXPANSION: u64 = 4;
 
-/// Bytes of voxels that memory is reserved for whatever the length of the compressed stream.
-const BELIEVED_BYTES: u64 = 1 << 20;
+/// Bytes of voxels that memory is reserved for whatever the length of the compressed stream: so few that, widened to
+/// `f32`, they are less than a reader's buffers.
+const BELIEVED_BYTES: u64 = 1 << 16;
 
 /// Bytes that may follow the voxels in a compressed stream; more is taken for an attack or a wrong header.
 const MAX_TRAILING: u64 = 1 << 20;

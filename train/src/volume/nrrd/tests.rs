@@ -233,6 +233,8 @@ fn hostile_and_unsupported_headers_are_refused() {
         refuse(&with(&format!("data file: {name}\n")), &[], "leaves the folder");
         refuse(&with(&format!("data file: LIST 3\n{name}\n")), &[], "leaves the folder");
     }
+    refuse(&with("data file: .\n"), &[], "which is a directory");
+    refuse(&with(&format!("data file: {}\n", "d".repeat(3000))), &[], "a name of 3000 bytes");
     refuse(&with("data file: ../s%03d.raw 1 5 1\n"), &[], "leaves the folder");
     #[cfg(unix)]
     {
