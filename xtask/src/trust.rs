@@ -24,12 +24,16 @@ const FUZZ_HEAD: &str = "| parser | executions | read to the end | different out
                          of the honest need | slowest | date | commit |\n\
                          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |";
 
-/// Runs the tests (only those whose name holds one of `names`, if there are any) and renews their rows.
+/// Runs the tests (only those whose name holds one of `names`, if there are any) and renews their rows. A name like
+/// `fuzz_parsers::nifti` chooses functions of a test too.
 ///
 /// # Errors
 /// A test that fails, after the page is written; a page without its markers.
 pub fn run(long: bool, names: &[&str]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
+    let (names, functions): (Vec<&str>, Vec<&str>) =
+        names.iter().map(|name| name.split_once("::").unwrap_or((name, ""))).unzip();
+    let functions: Vec<&str> = functions.into_iter().filter(|function| !function.is_empty()).collect();
     let is_wanted = |test: &str| names.is_empty() || names.iter().any(|name| test.contains(name));
     let tests: Vec<_> = tests(root)?.into_iter().filter(|(_, test)| is_wanted(test)).collect();
     let mut all: Vec<Vec<String>> = Vec::new();
@@ -48,7 +52,7 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
     let stamp = format!("{} | {}", said("date", &["-u", "+%F"])?, commit(root)?);
     let (mut trust, mut fuzz, mut passed) = (Vec::new(), Vec::new(), true);
     for arguments in all {
-        passed &= execute(root, &arguments, long, |line| {
+        passed &= execute(root, &arguments, &functions, long, |line| {
             // The name of the test may stand before it.
             if let Some((_, row)) = line.split_once("trust | ") {
                 trust.push(format!("| {row} | {stamp} |"));
@@ -81,12 +85,13 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
 fn execute(
     root: &Path,
     arguments: &[String],
+    functions: &[&str],
     long: bool,
     mut see: impl FnMut(&str) -> Result<()>,
 ) -> Result<bool> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(["test", "--locked", "--no-fail-fast"]).args(arguments);
-    command.args(["--", "--nocapture"]).stdout(Stdio::piped());
+    command.args(["--", "--nocapture"]).args(functions).stdout(Stdio::piped());
     if long {
         // One after another: they measure time and memory, and write much.
         command.arg("--test-threads=1").env("GENESIS_TRUST", "long");
