@@ -8,11 +8,13 @@
 //! cargo xtask ptx --resources   registers, shared memory and occupancy of every kernel as a table
 //! cargo xtask ptx --registers   what `xtask/registers.txt` is to hold
 //! cargo xtask trust [--long] [TEST…]   run the tests of trust, renew the tables of `docs/trust.md`
+//! cargo xtask coverage [SECONDS]       what fuzzing reaches of each reader, into the same page [60 seconds each]
 //! ```
 //!
 //! The compiler is NVRTC from one pinned Python wheel, found in `$GENESIS_NVRTC` (a folder with `libnvrtc.so.12`)
 //! or fetched by pip into the target folder, its hash checked. Nothing else in the repository needs it.
 
+mod coverage;
 mod nvrtc;
 mod ptx;
 mod resources;
@@ -27,8 +29,8 @@ mod table;
 
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: cargo xtask ptx [--check | --resources | --registers]\n       cargo xtask trust [--long] [TEST…]";
+const USAGE: &str = "usage: cargo xtask ptx [--check | --resources | --registers]\n       cargo xtask trust [--long] [TEST…]\n       \
+     cargo xtask coverage [SECONDS]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +43,10 @@ fn main() -> ExitCode {
         ["trust", "--long", ref names @ ..] => trust::run(true, names),
         ["trust", ref names @ ..] if names.iter().all(|name| !name.starts_with('-')) => {
             trust::run(false, names)
+        }
+        ["coverage"] => coverage::run(60),
+        ["coverage", seconds] => {
+            seconds.parse().map_err(|_| format!("{seconds}: not a number of seconds")).and_then(coverage::run)
         }
         _ => {
             eprintln!("{USAGE}");

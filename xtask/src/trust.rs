@@ -49,7 +49,7 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
     if all.is_empty() && !miri {
         return Err(format!("no test of trust is named {}", names.join(" or ")));
     }
-    let stamp = format!("{} | {}", said("date", &["-u", "+%F"])?, commit(root)?);
+    let stamp = stamp(root)?;
     let (mut trust, mut fuzz, mut passed) = (Vec::new(), Vec::new(), true);
     for arguments in all {
         passed &= execute(root, &arguments, &functions, long, |line| {
@@ -71,13 +71,9 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
             None => println!("S8 is left out: there is no `cargo +nightly miri`"),
         }
     }
-    let path = root.join(PAGE);
-    let mut page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
     let amount = if long { "long" } else { "short" };
-    let machine = format!("On {}.", processor());
-    page = renewed(&page, &format!("{amount} trust"), TRUST_HEAD, 2, trust, &machine)?;
-    page = renewed(&page, &format!("{amount} fuzz"), FUZZ_HEAD, 1, fuzz, &machine)?;
-    std::fs::write(&path, page).map_err(|error| format!("{PAGE}: {error}"))?;
+    renew_section(root, &format!("{amount} trust"), TRUST_HEAD, 2, trust)?;
+    renew_section(root, &format!("{amount} fuzz"), FUZZ_HEAD, 1, fuzz)?;
     if passed { Ok(()) } else { Err("a test of trust failed; its misses stand in the page".to_string()) }
 }
 
@@ -188,6 +184,25 @@ fn fuzz_row(row: &str, stamp: &str) -> Result<String> {
     Ok(format!(
         "| {name} | {executions} | {accepted} | {outcomes} | {largest} | {peak} | {ratio} | {slowest} ms | {stamp} |"
     ))
+}
+
+/// The date and the commit, as the last two cells of a row.
+///
+/// # Errors
+/// No `date`, no `git`.
+pub fn stamp(root: &Path) -> Result<String> {
+    Ok(format!("{} | {}", said("date", &["-u", "+%F"])?, commit(root)?))
+}
+
+/// Writes rows into a section of the page, under the name of this machine; see [`renewed`].
+///
+/// # Errors
+/// A page that cannot be read or written, or without the section's markers.
+pub fn renew_section(root: &Path, section: &str, head: &str, key: usize, rows: Vec<String>) -> Result<()> {
+    let path = root.join(PAGE);
+    let page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
+    let page = renewed(&page, section, head, key, rows, &format!("On {}.", processor()))?;
+    std::fs::write(&path, page).map_err(|error| format!("{PAGE}: {error}"))
 }
 
 /// The page with the rows of a section renewed: rows whose first `key` cells are equal are replaced, others kept.

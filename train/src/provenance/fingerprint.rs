@@ -1,5 +1,6 @@
 //! A fingerprint of the data a run reads: paths, sizes and hashes.
 
+use crate::volume::files_of;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -39,8 +40,8 @@ pub struct FileFingerprint {
 }
 
 impl DataFingerprint {
-    /// Reads the files (or a part of each, if they are large or many). Of a folder (a DICOM series) the files in it
-    /// count, in the order of their names.
+    /// Reads the files (or a part of each, if they are large or many). A header stands for its data files too, a slice for
+    /// its series, and a folder (a DICOM series) for the files in it, in the order of their names.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -56,7 +57,7 @@ impl DataFingerprint {
                 inside.sort();
                 files.extend(inside);
             } else {
-                files.push(path.clone());
+                files.extend(files_of(path));
             }
         }
         let sample = (BUDGET / (files.len() as u64).max(1)).clamp(*SAMPLE.start(), *SAMPLE.end());
@@ -127,6 +128,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::{ElementType, Volume, write_volume};
 
     #[test]
     fn content_and_order_matter_and_places_do_not() {
@@ -152,6 +154,20 @@ mod tests {
         std::fs::write(path("b"), &content).unwrap();
         let after = DataFingerprint::sampled(&[path("b")], 300).unwrap();
         assert!(before.first_change(&after).unwrap().contains("b has another content"));
+        // A header stands for its data file.
+        let scan = folder.path().join("scan.mhd");
+        let affine =
+            [0, 1, 2, 3].map(|row| std::array::from_fn(|column| if row == column { 1.0 } else { 0.0 }));
+        let of = |value| {
+            let volume = Volume::new(vec![value; 8], [2, 2, 2], affine).unwrap();
+            write_volume(&scan, &volume, ElementType::Float32).unwrap();
+            DataFingerprint::of(std::slice::from_ref(&scan)).unwrap()
+        };
+        let (one, two) = (of(1.0), of(2.0));
+        assert_eq!(one.count, 2);
+        assert!(one.first_change(&two).unwrap().contains("scan.zraw has another content"));
+        std::fs::remove_file(folder.path().join("scan.mhd")).unwrap();
+        std::fs::remove_file(folder.path().join("scan.zraw")).unwrap();
         // A folder stands for its files.
         assert_eq!(DataFingerprint::of(&[folder.path().into()]).unwrap().count, 2);
         assert!(DataFingerprint::of(&[path("none")]).unwrap_err().to_string().contains("none"));

@@ -34,7 +34,7 @@ mod tests;
 use serde::Serialize;
 
 pub use affine::Affine;
-pub use apart::refuse_to_replace;
+pub use apart::{files_of, refuse_to_replace};
 pub use describe::{Description, SeriesDescription, describe};
 pub use element::{ByteOrder, ELEMENT_TYPES, ElementType};
 pub use files::{

@@ -61,6 +61,17 @@ pub(super) fn read(path: &Path) -> Result<(Volume, SeriesDescription)> {
     Err(crate::error::Error::file(path, "is DICOM, but this program was built without the feature dicom"))
 }
 
+/// The files of the series that a file belongs to, in the order of their names; none where they cannot be told.
+pub(super) fn series_files(path: &Path) -> Vec<PathBuf> {
+    #[cfg(feature = "dicom")]
+    return read::files(path);
+    #[cfg(not(feature = "dicom"))]
+    {
+        let _ = path;
+        Vec::new()
+    }
+}
+
 /// The series among some files of a folder, each by what [`read`] takes for it; what is left out is told.
 pub(super) fn list(folder: &Path, paths: Vec<PathBuf>) -> Vec<PathBuf> {
     #[cfg(feature = "dicom")]

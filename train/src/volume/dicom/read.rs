@@ -52,6 +52,16 @@ pub(super) fn read(path: &Path) -> Result<(Volume, SeriesDescription)> {
     describe(path, series, &slices, grid, voxels)
 }
 
+/// The files of the series that a file belongs to, in the order of their names; none where they cannot be told.
+pub(super) fn files(path: &Path) -> Vec<PathBuf> {
+    let folder = look_through(path.parent().unwrap_or(Path::new("")), Some(path)).ok();
+    let series = folder.as_ref().and_then(|folder| folder.choose(path).ok());
+    let mut files: Vec<PathBuf> =
+        series.map(|series| series.files.iter().map(|(file, _)| file.clone()).collect()).unwrap_or_default();
+    files.sort();
+    files
+}
+
 fn tell_left_out(folder: &Folder, chosen: &Series) {
     folder.left_out().iter().for_each(|line| tracing::warn!("{line}"));
     for series in folder.series.values().filter(|series| series.first() != chosen.first()) {

@@ -15,5 +15,5 @@ mod text;
 mod write;
 
 pub(super) use like::write_like;
-pub(super) use read::{frame_count, read};
+pub(super) use read::{data_files, frame_count, read};
 pub use write::write_nrrd;

@@ -1,10 +1,10 @@
 //! Reading NRRD files.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::data::Data;
-use super::header::{Encoding, Header};
+use super::header::{DataFiles, Encoding, Header};
 use crate::error::{Error, Result};
 use crate::volume::affine::file_error;
 use crate::volume::element::{ByteOrder, ElementType};
@@ -15,6 +15,14 @@ use crate::volume::{Format, Source, Volume};
 
 /// A header longer than this is taken for damage; those of diffusion scans list every gradient.
 const MAX_HEADER: u64 = 1 << 20;
+
+/// The data files of a `.nhdr`, as far as its header can be read; those of a `.nrrd` itself are none.
+pub(in crate::volume) fn data_files(path: &Path) -> Vec<PathBuf> {
+    match header(path).map(|(_, header)| header.data) {
+        Ok(DataFiles::Detached { names, .. }) => names.iter().map(|name| path.with_file_name(name)).collect(),
+        _ => Vec::new(),
+    }
+}
 
 /// Number of volumes in a file; only its header is read.
 ///
