@@ -7,6 +7,7 @@ use crate::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A signal that asks to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,26 @@ impl Stop {
                 })
                 .map_err(|error| Error::Work(format!("no handler for signal {signal}: {error}")))?;
         }
+        stop.announce();
         Ok(stop)
+    }
+
+    /// Says at once that a signal has arrived: a step may take many seconds. Ends with the last clone.
+    fn announce(&self) {
+        let signal = Arc::downgrade(&self.signal);
+        let watch = move || {
+            while let Some(signal) = signal.upgrade() {
+                if let Some(signal) = (Self { signal }).requested() {
+                    tracing::warn!(
+                        "{signal}: ending after this step; a second signal ends at once, without a checkpoint"
+                    );
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        };
+        // Without a thread to be had the run still stops, silently.
+        let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
     }
 
     fn signals() -> Vec<i32> {
