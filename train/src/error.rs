@@ -50,6 +50,26 @@ pub enum Error {
     Usage(String),
 }
 
+impl Error {
+    /// True if memory could not be had.
+    pub fn is_out_of_memory(&self) -> bool {
+        use genesis_autograd::Error as Tape;
+        use genesis_kernels::Error as Kernel;
+        use genesis_model::Error as Model;
+        use genesis_tensor::Error::OutOfMemory;
+        matches!(
+            self,
+            Self::Model(
+                Model::Memory(OutOfMemory { .. })
+                    | Model::Kernel(Kernel::Tensor(OutOfMemory { .. }))
+                    | Model::Autograd(
+                        Tape::Tensor(OutOfMemory { .. }) | Tape::Kernel(Kernel::Tensor(OutOfMemory { .. }))
+                    )
+            )
+        )
+    }
+}
+
 impl From<genesis_tensor::Error> for Error {
     fn from(error: genesis_tensor::Error) -> Self {
         Self::Model(error.into())

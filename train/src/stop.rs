@@ -61,7 +61,8 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Says at once that a signal has arrived: a step may take many seconds. Ends with the last clone.
+    /// Says at once that a signal has arrived: a step may take many seconds. The thread ends with the process, since the
+    /// handlers keep the flag.
     fn announce(&self) {
         let signal = Arc::downgrade(&self.signal);
         let watch = move || {

@@ -87,8 +87,10 @@ pub fn run(seconds: u64) -> Result<()> {
     let target = root.join("target/coverage");
     let mut build = Command::new("cargo");
     build.current_dir(root).args(["build", "--locked", "-p", "genesis-fuzz", "--bins", "--target-dir"]);
+    // Build scripts and macros are instrumented too; what they write is of no use.
+    build.env("LLVM_PROFILE_FILE", target.join("build-%p-%m.profraw"));
     run_tool(build.arg(&target).env("RUSTFLAGS", "-C instrument-coverage"))?;
-    let program = target.join("debug/genesis-fuzz");
+    let program = target.join("debug/fuzz");
     let mut rows = Vec::new();
     for (parser, files) in READERS {
         let (raw, profile) =

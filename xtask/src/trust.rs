@@ -24,16 +24,20 @@ const FUZZ_HEAD: &str = "| parser | executions | read to the end | different out
                          of the honest need | slowest | date | commit |\n\
                          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |";
 
-/// Runs the tests (only those whose name holds one of `names`, if there are any) and renews their rows. A name like
-/// `fuzz_parsers::nifti` chooses functions of a test too.
+/// Runs the tests (only those whose name holds one of `names`, if there are any) and renews their rows. `fuzz_parsers/nifti`
+/// is one function of a test; then all names must be such, of one test.
 ///
 /// # Errors
 /// A test that fails, after the page is written; a page without its markers.
 pub fn run(long: bool, names: &[&str]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in the workspace")?;
     let (names, functions): (Vec<&str>, Vec<&str>) =
-        names.iter().map(|name| name.split_once("::").unwrap_or((name, ""))).unzip();
+        names.iter().map(|name| name.split_once('/').unwrap_or((name, ""))).unzip();
     let functions: Vec<&str> = functions.into_iter().filter(|function| !function.is_empty()).collect();
+    let alone = functions.len() == names.len() && names.windows(2).all(|pair| pair[0] == pair[1]);
+    if !(functions.is_empty() || alone) {
+        return Err("functions can be chosen of one test alone, in a call of their own".into());
+    }
     let is_wanted = |test: &str| names.is_empty() || names.iter().any(|name| test.contains(name));
     let tests: Vec<_> = tests(root)?.into_iter().filter(|(_, test)| is_wanted(test)).collect();
     let mut all: Vec<Vec<String>> = Vec::new();

@@ -14,6 +14,9 @@ pub struct Resized {
     pub factor: f32,
 }
 
+/// Factors beyond these are not applied.
+const BELIEVED: std::ops::RangeInclusive<f32> = 0.01..=100.0;
+
 /// Brings every transferred convolution before batch norm to the root mean square that `fresh` would have given it:
 /// weight and bias times a factor, and the running mean and variance with them.
 ///
@@ -22,7 +25,7 @@ pub struct Resized {
 /// the direction of a filter counts, so one that pre-training has made three times as large turns a third as far per
 /// step (van Laarhoven, *L2 regularization versus batch and weight normalization*, 2017, section 3). The filters that
 /// grow are those of the first levels, by up to 2.6 in a short restoration at the paper's rate of 1. Afterwards a
-/// learning rate means what it means for a network from scratch.
+/// learning rate means what it means for a network from scratch. What is frozen keeps its bits.
 ///
 /// # Errors
 /// Memory.
@@ -36,16 +39,17 @@ pub fn resize_convolutions<N: Network>(
     for (name, weight) in &order {
         let Some(block) = name.strip_suffix("conv1.weight") else { continue };
         let given = report.loaded.iter().chain(&report.inflated).any(|noted| noted.tensor == *name);
-        if !given {
+        let tensors = network.tensors_mut();
+        let is_frozen = matches!(weight, Kind::Parameter(id) if tensors.parameters.is_frozen(*id));
+        if !given || is_frozen {
             continue;
         }
-        let tensors = network.tensors_mut();
         let Some((shape, values)) = tensors.values_mut(*weight)? else { continue };
         let squares: f64 = values.iter().map(|&value| f64::from(value).powi(2)).sum();
         let size = (squares / values.len() as f64).sqrt();
         let factor = (f64::from(fresh.bound(&shape)) / 3f64.sqrt() / size) as f32;
-        if !factor.is_normal() {
-            // All zero, or close to it: there is no direction to keep.
+        // Far from any size there is no direction worth keeping, and the ε of batch norm would no longer be small.
+        if !BELIEVED.contains(&factor) {
             continue;
         }
         for (part, times) in [

@@ -87,10 +87,9 @@ pub fn starting_network<N: TargetNetwork>(
         let scope = N::scope(&checkpoint.state);
         let mut report = transfer::into_network(&mut network, &checkpoint.state, scope)
             .map_err(|error| Error::file(path, error))?;
-        // What is frozen takes no steps.
-        if settings.freeze == Freeze::None {
-            transfer::resize_convolutions(&mut network, &mut report, settings.initialiser)?;
-        }
+        // What is frozen takes no steps and keeps its bits.
+        set_factors(&mut network, settings)?;
+        transfer::resize_convolutions(&mut network, &mut report, settings.initialiser)?;
         transfer::start_at_shares(&mut network, &report, shares)?;
         for line in report.lines() {
             tracing::info!("{line}");

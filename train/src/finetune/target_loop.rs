@@ -209,7 +209,10 @@ impl<'a> TargetRun<'a> {
         let mut trainer = TargetTrainer::new(cx, network, loss, settings, task.steps_per_epoch())?;
         let about = task.describe(&trainer.trainer.network)?;
         about.check()?;
-        let memory = trainer.plan_memory(&about, task.samples(0).len(), settings.loader_threads + 1)?;
+        let memory = match execution.has_the_process() {
+            true => trainer.plan_memory(&about, task.samples(0).len(), settings.loader_threads, going_on)?,
+            false => MemoryPlan::default(),
+        };
         let core = &mut trainer.trainer;
         core.trace = Trace::start(&execution.trace, &core.cx, core.network.parameters().places())?;
         let mut progress = Progress::default();

@@ -96,7 +96,7 @@ impl<N: Network> TargetTrainer<N> {
         &self.loss
     }
 
-    /// What a step on so many samples takes, while `waiting` batches wait.
+    /// What a step on so many samples takes; `going_on`: with a checkpoint in memory.
     ///
     /// # Errors
     /// As [`MemoryPlan::check`].
@@ -104,15 +104,20 @@ impl<N: Network> TargetTrainer<N> {
         &mut self,
         about: &TaskDescription,
         samples: usize,
-        waiting: usize,
+        loader_threads: usize,
+        going_on: bool,
     ) -> Result<MemoryPlan> {
         let [d, h, w] = about.patch;
         let labels = match about.task {
             Task::Segment => vec![samples, d, h, w],
             Task::Classify => vec![samples],
         };
-        let shapes =
-            BatchShapes { input: vec![samples, d, h, w, about.channels], others: vec![labels], waiting };
+        let shapes = BatchShapes {
+            input: vec![samples, d, h, w, about.channels],
+            others: vec![labels],
+            loader_threads,
+            checkpoint_is_loaded: going_on,
+        };
         let Self { trainer, loss } = self;
         MemoryPlan::check(trainer, &shapes, |cx, tape, logits, mut tensors| {
             loss.apply(cx, tape, logits, tensors.swap_remove(0))

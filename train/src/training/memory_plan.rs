@@ -27,8 +27,10 @@ pub struct BatchShapes {
     pub input: Vec<usize>,
     /// What else a batch holds: targets, labels, a mask.
     pub others: Vec<Vec<usize>>,
-    /// Batches that wait for their step meanwhile.
-    pub waiting: usize,
+    /// Threads that make further batches meanwhile.
+    pub loader_threads: usize,
+    /// A checkpoint lies in memory, to go on from, and is dropped before one is written.
+    pub checkpoint_is_loaded: bool,
 }
 
 impl MemoryPlan {
@@ -46,18 +48,24 @@ impl MemoryPlan {
             return Ok(Self::default());
         }
         memory::release_free();
-        let (before, resident) = (memory::statistics().held, memory::resident_bytes());
+        let (before, resident) = (memory::statistics(), memory::resident_bytes());
         memory::reset_peak();
         let outcome = rehearse(trainer, shapes, loss);
         let after = memory::statistics();
         memory::release_free();
         memory::reset_peak();
-        outcome.map_err(|error| Error::Work(format!("a training step: {error}; {LESS}")))?;
-        let waiting = shapes.waiting * shapes.bytes();
+        outcome.map_err(|error| match error.is_out_of_memory() {
+            true => Error::Work(format!("a training step: {error}; {LESS}")),
+            false => error,
+        })?;
+        // At most one more than there are threads waits, see `Prefetch`.
+        let waiting = (shapes.loader_threads.max(1) + 1) * shapes.bytes();
         let planned = after.peak + waiting;
-        // Blocks do not fill all that is held; and a checkpoint is put together beside them.
-        let held = after.held.saturating_sub(before) + waiting;
-        let planned_resident = resident.map(|now| now + held + checkpoint_bytes(trainer));
+        // Blocks do not fill all that is held, and some of it was held before; a checkpoint is put together beside them.
+        let held =
+            after.held.saturating_sub(before.held).max(after.peak.saturating_sub(before.live)) + waiting;
+        let checkpoint = if shapes.checkpoint_is_loaded { 0 } else { checkpoint_bytes(trainer) };
+        let planned_resident = resident.map(|now| now + held + checkpoint);
         tracing::info!("a training step takes {} of memory for tensors", gigabytes(planned));
         if let (Some(needed), Some((allowed, whose))) = (planned_resident, allowed())
             && needed > allowed
@@ -92,6 +100,8 @@ fn rehearse<N: Network>(
     let tensor = |shape: &Vec<usize>| Tensor::zeros(Shape::new(shape));
     let input = tensor(&shapes.input)?;
     let others = shapes.others.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
+    // A step's batch is kept until the step is known to be sound.
+    let _kept = (input.clone(), others.clone());
     trainer.rehearse(input, |cx, tape, logits| loss(cx, tape, &logits, others))
 }
 

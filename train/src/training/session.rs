@@ -55,6 +55,12 @@ impl Execution {
         Self { hardware, resume, quiet, trace, signals: false, command: Vec::new() }
     }
 
+    /// True for a command of the program; a library caller's process may do other things meanwhile, so that its memory
+    /// cannot be planned.
+    pub(crate) fn has_the_process(&self) -> bool {
+        self.signals
+    }
+
     /// What asks the training to stop. Called when there is something to save: until then a signal ends the process.
     ///
     /// # Errors
@@ -103,7 +109,10 @@ pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result
     cubes.valid.read(0, &mut cube)?;
     let plan = Plan::training(config.seed, cubes.train.count(), config.batch_size, config.sampling);
     let mut trainer = trainer(config, execution, plan.steps_per_epoch())?;
-    let memory = plan_memory(config, &mut trainer, plan.batch(0).len(), size)?;
+    let memory = match execution.has_the_process() {
+        true => plan_memory(config, &mut trainer, plan.batch(0).len(), size)?,
+        false => MemoryPlan::default(),
+    };
     trainer.trace = Trace::start(&execution.trace, &trainer.cx, trainer.network.parameters().places())?;
     let mut progress = Progress::default();
     let mut provenance = Provenance::new(execution, &trainer.cx, config.seed);
@@ -161,7 +170,8 @@ fn plan_memory(
     let input = vec![samples, rows, cols, deps, 1];
     let holes = config.deformation.loss_in_holes;
     let others = vec![input.clone(); if holes { 2 } else { 1 }];
-    let shapes = BatchShapes { input, others, waiting: config.loader_threads + 1 };
+    let loader_threads = config.loader_threads;
+    let shapes = BatchShapes { input, others, loader_threads, checkpoint_is_loaded: false };
     MemoryPlan::check(trainer, &shapes, |cx, tape, logits, mut tensors| {
         let mask = if holes { tensors.pop() } else { None };
         restoration_loss(cx, tape, logits, tensors.swap_remove(0), mask)

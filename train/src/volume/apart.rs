@@ -36,7 +36,7 @@ pub fn files_of(path: &Path) -> Vec<PathBuf> {
         Some(Kind::Dicom) if path.is_file() => dicom::series_files(path),
         _ => Vec::new(),
     };
-    let others = others.into_iter().filter(|other| other != path);
+    let others = others.into_iter().filter(|other| other != path && other.is_file());
     std::iter::once(path.to_path_buf()).chain(others).collect()
 }
 

@@ -23,6 +23,9 @@ pub(super) fn beside(header: &Path, field: &str, name: &str) -> Result<PathBuf> 
         let cause = format!("{field} is a name of {} bytes, more than any file's", name.len());
         return Err(Error::file(header, cause));
     }
+    if name.chars().any(char::is_control) {
+        return Err(Error::file(header, format!("{field} is a name with control characters")));
+    }
     let relative = Path::new(name);
     let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !inside || relative.as_os_str().is_empty() {

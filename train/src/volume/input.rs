@@ -19,7 +19,7 @@ const BELIEVED_EXPANSION: u64 = 4;
 
 /// Bytes of voxels that memory is reserved for whatever the length of the compressed stream: so few that, widened to
 /// `f32`, they are less than a reader's buffers.
-const BELIEVED_BYTES: u64 = 1 << 16;
+const BELIEVED_BYTES: u64 = 1 << 14;
 
 /// Bytes that may follow the voxels in a compressed stream; more is taken for an attack or a wrong header.
 const MAX_TRAILING: u64 = 1 << 20;
@@ -127,7 +127,8 @@ impl Input {
     /// An open bzip2 file (one or several members) from `offset` on.
     pub fn bzip2(path: &Path, file: File, offset: u64) -> Result<Self> {
         let plain = Self::raw(path, file, offset)?;
-        let stream = Box::new(MultiBzDecoder::new(BufReader::with_capacity(1 << 17, plain.stream)));
+        // What is below has a buffer of its own; this one is what the decoder asks for.
+        let stream = Box::new(MultiBzDecoder::new(BufReader::with_capacity(1 << 13, plain.stream)));
         Ok(Self { stream, packing: Packing::Bzip2(offset), ..plain })
     }
 

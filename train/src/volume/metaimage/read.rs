@@ -19,7 +19,7 @@ pub(super) const MAX_HEADER: u64 = 1 << 16;
 pub(in crate::volume) fn data_file(path: &Path) -> Option<PathBuf> {
     match open(path).ok()?.1.data_file {
         DataFile::Local => None,
-        DataFile::Other(name) => Some(path.with_file_name(name)),
+        DataFile::Other(name) => detached::beside(path, "ElementDataFile", &name).ok(),
     }
 }
 

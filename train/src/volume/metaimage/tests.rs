@@ -122,6 +122,7 @@ fn hostile_and_unsupported_headers_are_refused() {
         refuse(&with(&format!("ElementDataFile = {name}")), &[], "which is a directory");
     }
     refuse(&with(&format!("ElementDataFile = {}", "d".repeat(3000))), &[], "a name of 3000 bytes");
+    refuse(&with("ElementDataFile = d\u{1}"), &[], "control characters");
     refuse(&with("ElementDataFile = LIST"), &[], "one file per slice");
     refuse(&with("ElementDataFile = LIST 2D"), &[], "one file per slice");
     refuse(&with("ElementDataFile = s%03d.raw 1 5 1"), &[], "one file per slice");

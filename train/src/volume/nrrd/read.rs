@@ -7,6 +7,7 @@ use super::data::Data;
 use super::header::{DataFiles, Encoding, Header};
 use crate::error::{Error, Result};
 use crate::volume::affine::file_error;
+use crate::volume::detached;
 use crate::volume::element::{ByteOrder, ElementType};
 use crate::volume::frames::Wanted;
 use crate::volume::input;
@@ -16,10 +17,12 @@ use crate::volume::{Format, Source, Volume};
 /// A header longer than this is taken for damage; those of diffusion scans list every gradient.
 const MAX_HEADER: u64 = 1 << 20;
 
-/// The data files of a `.nhdr`, as far as its header can be read; those of a `.nrrd` itself are none.
+/// The data files of a `.nhdr`, as far as its header can be read and they may be read; a `.nrrd` has none.
 pub(in crate::volume) fn data_files(path: &Path) -> Vec<PathBuf> {
     match header(path).map(|(_, header)| header.data) {
-        Ok(DataFiles::Detached { names, .. }) => names.iter().map(|name| path.with_file_name(name)).collect(),
+        Ok(DataFiles::Detached { names, .. }) => {
+            names.iter().filter_map(|name| detached::beside(path, "data file", name).ok()).collect()
+        }
         _ => Vec::new(),
     }
 }
