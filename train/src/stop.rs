@@ -61,20 +61,18 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Says at once that a signal has arrived: a step may take many seconds. The thread ends with the process, since the
-    /// handlers keep the flag.
+    /// Says at once that a signal has arrived: a step may take many seconds. The thread ends with the process, as
+    /// the handlers do.
     fn announce(&self) {
-        let signal = Arc::downgrade(&self.signal);
-        let watch = move || {
-            while let Some(signal) = signal.upgrade() {
-                if let Some(signal) = (Self { signal }).requested() {
-                    tracing::warn!(
-                        "{signal}: ending after this step; a second signal ends at once, without a checkpoint"
-                    );
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(100));
+        let stop = self.clone();
+        let watch = move || loop {
+            if let Some(signal) = stop.requested() {
+                tracing::warn!(
+                    "{signal}: ending after this step; a second signal ends at once, without a checkpoint"
+                );
+                return;
             }
+            std::thread::sleep(Duration::from_millis(100));
         };
         // Without a thread to be had the run still stops, silently.
         let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);

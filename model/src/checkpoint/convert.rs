@@ -25,8 +25,8 @@ pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Vec<Strin
     };
     let mut checkpoint = read_checkpoint(from)?;
     if to_safetensors {
-        if let Some(optimizer) = &checkpoint.optimizer {
-            optimizer.clone().append_to(&mut checkpoint.state)?;
+        if let Some(optimizer) = checkpoint.optimizer.take() {
+            optimizer.append_to(&mut checkpoint.state)?;
         }
         write_safetensors(to, &checkpoint.state)?;
         return Ok(checkpoint.ignored);

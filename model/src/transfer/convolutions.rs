@@ -58,8 +58,7 @@ pub fn resize_convolutions<N: Network>(
             ("bn1.running_mean", factor),
             ("bn1.running_var", factor * factor),
         ] {
-            let place: Option<Kind> = kind(&format!("{block}{part}"));
-            let Some(place) = place else { continue };
+            let Some(place) = kind(&format!("{block}{part}")) else { continue };
             if let Some((_, values)) = tensors.values_mut(place)? {
                 values.iter_mut().for_each(|value| *value *= times);
             }

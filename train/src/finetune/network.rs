@@ -83,19 +83,18 @@ pub fn starting_network<N: TargetNetwork>(
     }
     let mut network = N::of_shape(UNetConfig { channels, classes: outputs, ..shape })?;
     network.initialise(settings.initialiser, settings.seed)?;
+    // Before the transfer, which leaves what is frozen as it is loaded.
+    set_factors(&mut network, settings)?;
     if !going_on {
         let scope = N::scope(&checkpoint.state);
         let mut report = transfer::into_network(&mut network, &checkpoint.state, scope)
             .map_err(|error| Error::file(path, error))?;
-        // What is frozen takes no steps and keeps its bits.
-        set_factors(&mut network, settings)?;
         transfer::resize_convolutions(&mut network, &mut report, settings.initialiser)?;
         transfer::start_at_shares(&mut network, &report, shares)?;
         for line in report.lines() {
             tracing::info!("{line}");
         }
     }
-    set_factors(&mut network, settings)?;
     Ok(network)
 }
 
