@@ -81,7 +81,7 @@ impl RunDirectory {
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }
         let lock = lock(root)?;
-        for folder in ["", "checkpoints", "samples"] {
+        for folder in ["", "checkpoints", "samples", "cubes"] {
             remove_unfinished(&root.join(folder));
         }
         Ok(Self { root: root.to_path_buf(), resumed: resume, last_is_damaged: Cell::new(false), _lock: lock })
@@ -226,12 +226,24 @@ fn remove_unfinished(folder: &Path) {
     }
 }
 
-/// True if a folder holds anything but what a run that failed before its start leaves behind: such a
-/// folder may be used again.
+/// What a run makes before `config.toml`, by which it counts as begun.
+const BEFORE_BEGINNING: [&str; 4] = ["checkpoints", "samples", "cubes", "run.lock"];
+
+/// The same for files that might as well be a user's: they are a run's beside its `run.lock`, the first that is made.
+const FILES_BEFORE_BEGINNING: [&str; 3] = ["data.json", "skipped.csv", "config.toml"];
+
+/// True if a folder holds anything but what a run that ended before its start, by an error or a signal, leaves
+/// behind: such a folder may be used again.
 fn has_other_files(root: &Path) -> Result<bool> {
+    let is_a_runs = root.join("run.lock").exists();
     for entry in fs::read_dir(root).map_err(Error::io("read", root))? {
-        let name = entry.map_err(Error::io("read", root))?.file_name();
-        if !["run.lock", "checkpoints", "samples", "cubes"].iter().any(|own| name == *own) {
+        let name = entry.map_err(Error::io("read", root))?.file_name().to_string_lossy().into_owned();
+        let is_early = BEFORE_BEGINNING.contains(&name.as_str());
+        let is_early_file = is_a_runs
+            && FILES_BEFORE_BEGINNING.iter().any(|file| {
+                name == *file || name.starts_with(&format!(".{file}.")) && name.ends_with(".tmp")
+            });
+        if !is_early && !is_early_file {
             return Ok(true);
         }
     }
@@ -256,6 +268,17 @@ mod tests {
         // What a failed start leaves is no obstacle, anything else is.
         std::fs::remove_file(root.join("config.toml")).unwrap();
         assert!(RunDirectory::open(&root, false).is_ok());
+        let unfinished = root.join(".data.json.4711-0.tmp");
+        for name in ["data.json", "skipped.csv", ".data.json.4711-0.tmp"] {
+            std::fs::write(root.join(name), b"").unwrap();
+        }
+        assert!(RunDirectory::open(&root, false).is_ok() && !unfinished.exists());
+        // Without the lock that every run makes first they are somebody's.
+        std::fs::remove_file(root.join("run.lock")).unwrap();
+        assert!(RunDirectory::open(&root, false).unwrap_err().to_string().contains("not empty"));
+        for name in ["data.json", "skipped.csv"] {
+            std::fs::remove_file(root.join(name)).unwrap();
+        }
         std::fs::write(root.join("thesis.tex"), b"").unwrap();
         assert!(RunDirectory::open(&root, false).unwrap_err().to_string().contains("not empty"));
     }
