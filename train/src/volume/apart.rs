@@ -12,7 +12,13 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Usage`] naming both.
 pub fn refuse_to_replace(input: &Path, output: &Path) -> Result<()> {
-    let (read, written) = (files_of(input), written_files(output));
+    // Before the input, which may be a folder of a thousand slices, is looked into.
+    let mut written = written_files(output);
+    written.retain(|file| file.exists());
+    if written.is_empty() {
+        return Ok(());
+    }
+    let read = files_of(input);
     match written.iter().find(|written| read.iter().any(|read| is_same_file(read, written))) {
         Some(written) => Err(Error::Usage(format!(
             "writing {} would replace the input {}",
