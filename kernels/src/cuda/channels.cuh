@@ -36,24 +36,37 @@ struct Place {
     }
 };
 
-// COUNT values of a table [channels].
-template <int COUNT>
-DEVICE void of_channels(float (&to)[COUNT], const float *table, int channel) {
+// Tables [channels] of f32 in shared memory, for a block's channels: value i of vector v at [i][v]. The pitch lets
+// neighbouring channels, which are written at once, lie in different banks; those read at once are neighbours.
+template <int COUNT, int TABLES>
+struct SharedTables {
+    static const int PITCH = 32 + 32 / COUNT;
+    float values[TABLES][COUNT][PITCH];
+
+    // All threads call; the caller's barrier comes before the first use.
+    DEVICE_MEMBER void fill(const Channels &shape, const float *const (&tables)[TABLES]) {
+        const int width = shape.vectors * COUNT, channel = blockIdx.y * width + threadIdx.x;
+        if (threadIdx.x >= width || channel >= shape.channels) return;
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) to[i] = table[channel + i];
-}
+        for (int table = 0; table < TABLES; table++) {
+            values[table][threadIdx.x % COUNT][threadIdx.x / COUNT] = tables[table][channel];
+        }
+    }
+
+    DEVICE_MEMBER void take(float (&to)[COUNT], int table, const Place<COUNT> &place) const {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) to[i] = values[table][i][place.vector];
+    }
+};
 
 // Adds each channel's sums over the lanes in order and writes them to out[term][channel]. All threads call.
 template <int COUNT, int TERMS>
 DEVICE void write_sums(const Channels &shape, const Place<COUNT> &place, const float (&sums)[TERMS][COUNT], float *out) {
-    __shared__ float parts[256 * COUNT];
+    __shared__ __align__(16) float parts[256 * COUNT];
     const int width = shape.vectors * COUNT;
 #pragma unroll
     for (int term = 0; term < TERMS; term++) {
-        if (place.lane < shape.lanes) {
-#pragma unroll
-            for (int i = 0; i < COUNT; i++) parts[place.lane * width + place.vector * COUNT + i] = sums[term][i];
-        }
+        if (place.lane < shape.lanes) store_shared(&parts[place.lane * width + place.vector * COUNT], sums[term]);
         __syncthreads();
         const int channel = blockIdx.y * width + threadIdx.x;
         if (threadIdx.x < width && channel < shape.channels) {

@@ -49,7 +49,11 @@ impl Pass {
             (false, _) => (1, "f32_odd"),
         };
         let vectors = (channels / count).min(32);
-        let lanes = THREADS / vectors.max(1);
+        // Odd rows in sixteens, so that every step of a block begins with a sector.
+        let lanes = match (count, THREADS / vectors.max(1)) {
+            (1, lanes @ 16..) => lanes / 16 * 16,
+            (_, lanes) => lanes,
+        };
         let piece = lanes * ROWS_OF_A_THREAD;
         int(rows + piece)?;
         let shape = Channels {

@@ -2,6 +2,7 @@
 
 use super::geometry::{Divisor, Gather, Geometry};
 use super::launch::{Address, Format, Launch, NULL, Operand, Workspace, int};
+use super::packing::Unpacked;
 use crate::{Error, Result};
 use bytemuck::{Pod, Zeroable};
 
@@ -41,19 +42,6 @@ struct ConvolutionArguments {
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct PackArguments {
-    weight: Address,
-    packed: Address,
-    first: i32,
-    second: i32,
-    taps: i32,
-    transposed: i32,
-    mirrored: i32,
-    reserved: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
 struct ReduceArguments {
     partial: Address,
     bias: Address,
@@ -63,50 +51,6 @@ struct ReduceArguments {
     splits: i32,
     output_pitch: i32,
     reserved: i32,
-}
-
-/// Order of a packed weight, from PyTorch's `[first, second, taps]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// `[taps, second, first]` in place of `[taps, first, second]`.
-    pub transposed: bool,
-    /// The last tap first.
-    pub mirrored: bool,
-}
-
-/// A weight as it is kept, f32 in PyTorch's order.
-#[derive(Clone, Copy, Debug)]
-pub struct Unpacked {
-    /// Where it lies.
-    pub address: Address,
-    /// `[first, second, taps]`.
-    pub extents: [usize; 3],
-    /// The order a product reads it in.
-    pub order: Order,
-    /// Elements of the packed weight before those that the product reads.
-    pub skipped: usize,
-}
-
-/// Packs a weight into the elements of `format`.
-///
-/// # Errors
-/// For f32, whose kernels read weights as they are; for numbers beyond 32 bits.
-fn pack(format: Format, weight: Unpacked, packed: Address) -> Result<Launch> {
-    const TILE: usize = 16;
-    let Unpacked { address, extents: [first, second, taps], order, .. } = weight;
-    let arguments = PackArguments {
-        weight: address,
-        packed,
-        first: int(first)?,
-        second: int(second)?,
-        taps: int(taps)?,
-        transposed: order.transposed.into(),
-        mirrored: order.mirrored.into(),
-        reserved: 0,
-    };
-    let name = format!("conv3d_pack_{}", tensor_cores(format)?);
-    let grid = [second.div_ceil(TILE), first.div_ceil(TILE), 1];
-    Ok(Launch::new(&name, grid, &arguments)?.with_shared(TILE * TILE * taps * 4))
 }
 
 pub(super) fn tensor_cores(format: Format) -> Result<&'static str> {
@@ -135,8 +79,6 @@ pub struct Product {
     pub inputs: [Operand; 2],
     /// `[taps, columns, channels of both inputs]`, packed.
     pub weight: Address,
-    /// Elements from a tap to the next: more than `columns · channels` where columns are a part.
-    pub weight_tap: usize,
     /// Columns of the product.
     pub columns: usize,
     /// Where they go.
@@ -219,10 +161,10 @@ impl Product {
         moments: Address,
         workspace: &mut Workspace,
     ) -> Result<Vec<Launch>> {
-        let size = self.format.size();
-        let packed = workspace.take(weight.extents.iter().product::<usize>() * size);
-        let mut launches = vec![pack(self.format, weight, packed)?];
-        let product = Self { weight: packed + (weight.skipped * size) as u64, ..*self };
+        tensor_cores(self.format)?;
+        let (packed, launch) = weight.pack(self.format, workspace)?;
+        let mut launches = vec![launch];
+        let product = Self { weight: packed, ..*self };
         launches.extend(product.launches(moments, workspace)?);
         Ok(launches)
     }
@@ -252,7 +194,7 @@ impl Product {
             rows: int(rows)?,
             columns: int(self.columns)?,
             output_pitch: int(self.output.pitch)?,
-            weight_tap: int(self.weight_tap)?,
+            weight_tap: int(self.columns * self.channels())?,
             weight_column: int(self.channels())?,
             iterations: int(iterations)?,
             column_tiles: Divisor::new(column_tiles)?,
@@ -301,7 +243,6 @@ mod tests {
             gather,
             inputs: channels.map(|channels| Operand::dense(0x1000, channels)),
             weight: 0x1000,
-            weight_tap: columns * (channels[0] + channels[1]),
             columns,
             order: Columns::Outputs,
             bias: NULL,

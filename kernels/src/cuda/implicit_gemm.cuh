@@ -136,17 +136,6 @@ DEVICE void tile_moments(float *tile, int pitch, int rows, int columns, float *m
     }
 }
 
-// Eight neighbours of a tile of f32 without bank conflicts: half of a quarter-warp's lanes take the upper
-// four first.
-DEVICE void load_eight(float (&to)[8], const float *from) {
-    const bool swap = threadIdx.x >> 2 & 1;
-    const float4 one = *(const float4 *)(from + (swap ? 4 : 0));
-    const float4 other = *(const float4 *)(from + (swap ? 0 : 4));
-    const float4 low = swap ? other : one, high = swap ? one : other;
-    to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
-    to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
-}
-
 template <class Element, int ROWS, int COLUMNS, int WARP_ROWS, int WARP_COLUMNS, int STAGES, bool SCATTER>
 struct ImplicitGemm {
     static const int WARPS_ALONG_ROWS = ROWS / WARP_ROWS;
@@ -260,10 +249,14 @@ struct ImplicitGemm {
         float *result = (float *)shared;
         const int columns = min(COLUMNS, arguments.columns - first_column);
         const int rows = min(ROWS, arguments.rows - first_row);
-        const float *bias = arguments.partial == nullptr && !SCATTER && arguments.bias != nullptr
-                                ? arguments.bias + first_column + warp_column
-                                : nullptr;
-        tile.spill(result + warp_row * PITCH + warp_column, PITCH, lane, bias, columns - warp_column);
+        const bool biased = arguments.partial == nullptr && arguments.bias != nullptr;
+        auto bias = [&](int column) {
+            u32 channel = first_column + warp_column + column;
+            if (!biased || channel >= (u32)arguments.columns) return 0.0f;
+            if constexpr (SCATTER) split(channel, arguments.outputs);
+            return arguments.bias[channel];
+        };
+        tile.spill(result + warp_row * PITCH + warp_column, PITCH, lane, bias);
         __syncthreads();
 
         if (arguments.partial != nullptr) {
@@ -294,11 +287,7 @@ struct ImplicitGemm {
             const int row = at / (COLUMNS / WIDE), column = at % (COLUMNS / WIDE) * WIDE;
             float values[WIDE];
             const float *from = result + row * PITCH + column;
-            if constexpr (WIDE == 8) {
-                load_eight(values, from);
-            } else {
-                load(values, from);
-            }
+            load_shared(values, from);
             if (row >= rows || column >= columns) continue;
             i64 voxel = first_row + row;
             u32 channel = first_column + column;
@@ -312,10 +301,6 @@ struct ImplicitGemm {
                 voxel = (((i64)from_voxel.batch * 2 * geometry.image[0] + depth) * 2 * geometry.image[1] + height) *
                             2 * geometry.image[2] +
                         width;
-                if (arguments.bias != nullptr) {
-#pragma unroll
-                    for (int i = 0; i < WIDE; i++) values[i] += arguments.bias[channel + i];
-                }
             }
             store(output + voxel * arguments.output_pitch + channel, values);
         }

@@ -39,11 +39,6 @@ impl Launch {
         let arguments = bytemuck::bytes_of(arguments).to_vec();
         Ok(Self { kernel, grid: grid.map(|n| n as u32), shared_bytes: kernel.shared_bytes, arguments })
     }
-
-    /// The same with other dynamic shared memory.
-    pub fn with_shared(self, bytes: usize) -> Self {
-        Self { shared_bytes: bytes as u32, ..self }
-    }
 }
 
 /// Storage and arithmetic of activations.

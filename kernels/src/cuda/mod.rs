@@ -29,6 +29,7 @@ pub mod elementwise;
 mod geometry;
 mod launch;
 mod modules;
+pub mod packing;
 mod table;
 pub mod weight_gradient;
 

@@ -19,6 +19,13 @@ DEVICE u32 shared_address(const void *pointer) {
     return address;
 }
 
+// Four f32 in one access, which the compiler may not take apart.
+DEVICE void store_four(u32 address, const float (&from)[4]) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(from[0]), "f"(from[1]), "f"(from[2]),
+                 "f"(from[3])
+                 : "memory");
+}
+
 // Copies 16 bytes from global to shared memory past L1, or writes 16 zeros where `valid` is false; `from`
 // must then still be an address of the buffer, though nothing is read.
 DEVICE void copy_async(u32 to, const void *from, bool valid) {
@@ -96,6 +103,15 @@ DEVICE u16 narrow_f16(float value) {
     u16 bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
     return bits;
+}
+
+// A choice that the compiler cannot turn into a branch: lanes of a warp stay together.
+DEVICE float choose(u32 condition, float yes, float no) {
+    float value;
+    asm("{ .reg .pred chosen; setp.ne.u32 chosen, %1, 0; selp.f32 %0, %2, %3, chosen; }"
+        : "=f"(value)
+        : "r"(condition), "f"(yes), "f"(no));
+    return value;
 }
 
 DEVICE float widen_f16(u16 bits) {

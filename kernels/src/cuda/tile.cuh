@@ -68,14 +68,13 @@ struct WarpTile {
         }
     }
 
-    // Writes the sums, plus `bias` of their column, into a tile of f32. A pitch of 8 modulo 32 has no bank
-    // conflicts.
-    DEVICE_MEMBER void spill(float *tile, int pitch, u32 lane, const float *bias, int columns) const {
+    // Writes the sums, plus `bias(column)`, into a tile of f32. A pitch of 8 modulo 32 has no bank conflicts.
+    template <class Bias>
+    DEVICE_MEMBER void spill(float *tile, int pitch, u32 lane, const Bias &bias) const {
 #pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++) {
             const int column = j * 8 + (lane & 3) * 2;
-            const float first = bias != nullptr && column < columns ? bias[column] : 0.0f;
-            const float second = bias != nullptr && column + 1 < columns ? bias[column + 1] : 0.0f;
+            const float first = bias(column), second = bias(column + 1);
 #pragma unroll
             for (int i = 0; i < ROWS / 16; i++) {
                 float *at = tile + (i * 16 + (lane >> 2)) * pitch + column;

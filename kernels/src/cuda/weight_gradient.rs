@@ -2,6 +2,7 @@
 //! both leave partial sums, which `conv3d_weights.cu` adds in order.
 
 use super::convolution::{BLOCKS, MOST_SPLITS, STEP_BYTES, tensor_cores};
+use super::direct::{Source, whole_sectors};
 use super::geometry::{Divisor, Gather, Geometry};
 use super::launch::{Address, Format, Launch, Operand, Workspace, int};
 use crate::Result;
@@ -11,6 +12,8 @@ use bytemuck::{Pod, Zeroable};
 const DIRECT_TILE: usize = 64;
 /// Voxels that a direct kernel takes at a time.
 const DIRECT_DEPTH: usize = 32;
+/// Floats of all windows that a direct kernel's tile touches.
+const WINDOWS: usize = 1792;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -41,7 +44,13 @@ struct DirectWeightArguments {
     rows: i32,
     outputs: i32,
     gradient_pitch: i32,
+    partial_pitch: i32,
     voxels: i32,
+    columns: i32,
+    whole_outputs: i32,
+    whole_channels: i32,
+    window: i32,
+    window_pitch: i32,
     column_tiles: Divisor,
     all_channels: Divisor,
 }
@@ -51,10 +60,11 @@ struct DirectWeightArguments {
 struct WeightReduceArguments {
     partial: Address,
     gradient: Address,
+    split: i64,
     splits: i32,
     taps: i32,
-    outputs: i32,
-    channels: i32,
+    elements: i32,
+    pitch: i32,
 }
 
 /// gradient\[o, channel, tap\] = Σ over rows of gradient\[row, o\] · input\[voxel of (row, tap), channel\].
@@ -137,7 +147,7 @@ impl WeightGradient {
         let name = format!("conv3d_weight_{}_{tile}x{tile}", tensor_cores(self.format)?);
         Ok(vec![
             Launch::new(&name, [channel_tiles * output_tiles, taps, splits], &arguments)?,
-            reduce_weight(partial, [splits, taps, outputs, self.channels()], self.output)?,
+            reduce_weight(partial, [splits, taps, outputs * self.channels()], self.output)?,
         ])
     }
 
@@ -148,7 +158,16 @@ impl WeightGradient {
     pub fn direct(&self, workspace: &mut Workspace) -> Result<Vec<Launch>> {
         let (rows, outputs, taps) = (self.gather.rows(), self.gradient.channels, self.gather.taps());
         let channels = self.channels();
-        let column_tiles = (taps * channels).div_ceil(DIRECT_TILE);
+        let of_tile = [DIRECT_DEPTH, DIRECT_TILE];
+        let source = Source::of(&self.gather, &self.inputs, self.format, of_tile, WINDOWS);
+        // Whole taps where they fit, so that what is written of one lies side by side.
+        let columns = match channels {
+            ..=DIRECT_TILE => DIRECT_TILE / channels.max(1) * channels,
+            _ => DIRECT_TILE,
+        };
+        let whole_channels = channels.is_multiple_of(8);
+        let columns = if whole_channels { DIRECT_TILE } else { columns };
+        let column_tiles = (taps * channels).div_ceil(columns);
         let tiles = column_tiles * outputs.div_ceil(DIRECT_TILE);
         // As many splits as fill a large card, of 8 steps at least.
         let wanted = 1024usize.div_ceil(tiles).min(rows / (8 * DIRECT_DEPTH)).clamp(1, 64);
@@ -156,7 +175,9 @@ impl WeightGradient {
         let splits = rows.div_ceil(voxels);
         int(rows + voxels)?;
         int(taps * channels + DIRECT_TILE)?;
-        let partial = workspace.take(splits * taps * outputs * channels * 4);
+        let partial_pitch = (outputs * channels).next_multiple_of(8);
+        let partial = workspace.take(splits * taps * partial_pitch * 4);
+        let (window, line) = (source.window(), self.gather.kernel[2] * channels);
         let arguments = DirectWeightArguments {
             input: self.inputs.map(|input| input.address),
             gradient: self.gradient.address,
@@ -167,32 +188,44 @@ impl WeightGradient {
             rows: int(rows)?,
             outputs: int(outputs)?,
             gradient_pitch: int(self.gradient.pitch)?,
+            partial_pitch: int(partial_pitch)?,
             voxels: int(voxels)?,
+            columns: int(columns)?,
+            whole_outputs: [outputs, self.gradient.pitch]
+                .iter()
+                .all(|&n| whole_sectors(n, self.format))
+                .into(),
+            whole_channels: whole_channels.into(),
+            window: int(window)?,
+            // Pairs of neighbouring lines follow each other through the banks.
+            window_pitch: int(window + (line % 32 + 32 - window % 32) % 32)?,
             column_tiles: Divisor::new(column_tiles)?,
             all_channels: Divisor::new(channels)?,
         };
-        let name = format!("conv3d_direct_weight_{}", self.format.stored()?);
+        let name = format!("conv3d_direct_weight_{}{}", source.name(), self.format.stored()?);
         Ok(vec![
             Launch::new(&name, [tiles, 1, splits], &arguments)?,
-            reduce_weight(partial, [splits, taps, outputs, channels], self.output)?,
+            reduce_weight(partial, [splits, taps, outputs * channels], self.output)?,
         ])
     }
 }
 
-/// Adds partial sums `[splits, taps, outputs, channels]` in order into `[outputs, channels, taps]`.
+/// Adds partial sums `[splits, taps, elements]` in order into `[elements, taps]`; rows of the former are padded to
+/// whole sectors.
 fn reduce_weight(
     partial: Address,
-    [splits, taps, outputs, channels]: [usize; 4],
+    [splits, taps, elements]: [usize; 3],
     gradient: Address,
 ) -> Result<Launch> {
+    let pitch = elements.next_multiple_of(8);
     let arguments = WeightReduceArguments {
         partial,
         gradient,
+        split: (taps * pitch) as i64,
         splits: int(splits)?,
         taps: int(taps)?,
-        outputs: int(outputs)?,
-        channels: int(channels)?,
+        elements: int(elements)?,
+        pitch: int(pitch)?,
     };
-    let grid = [channels.div_ceil(32), outputs, 1];
-    Ok(Launch::new("conv3d_weight_reduce", grid, &arguments)?.with_shared(32 * taps * 4))
+    Launch::new("conv3d_weight_reduce", [elements.div_ceil(32), taps.div_ceil(32), 1], &arguments)
 }

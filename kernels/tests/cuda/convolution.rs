@@ -153,6 +153,39 @@ fn any_shape_runs_directly() {
     run(Conv3d::same(5), [1, 5, 6, 7], &[3], 70, Format::F32);
 }
 
+/// Wide rows, windows and elements; narrow tiles and results of whole and of broken rows.
+#[test]
+fn direct_kernels_of_every_kind() {
+    let two = Conv3d { inputs: 2, ..SAME };
+    let strided = Conv3d { stride: [2, 1, 2], ..SAME };
+    let dilated = Conv3d { dilation: [2, 1, 3], padding: [[2; 2], [1; 2], [3; 2]], ..SAME };
+    for format in [Format::F32, Format::Bf16] {
+        // Windows of one to eight channels, over batch entries and the ends of the image.
+        run(dilated, [3, 3, 4, 7], &[1], 9, format);
+        run(SAME, [2, 5, 4, 3], &[4], 3, format);
+        run(SAME, [1, 5, 6, 7], &[7], 4, format);
+        run(Conv3d::same(5), [1, 3, 4, 5], &[2], 5, format);
+        // Channels whose 16 bytes are no sectors, in tiles of less than 64 pairs, and more than a tile.
+        run(SAME, [1, 3, 4, 7], &[12], 20, format);
+        run(Conv3d::same(1), [1, 3, 4, 7], &[68], 12, format);
+        // More taps than a block turns at once, and than tensor cores take.
+        run(
+            Conv3d { kernel: [11, 3, 3], padding: [[5; 2], [1; 2], [1; 2]], ..SAME },
+            [1, 3, 3, 4],
+            &[16],
+            8,
+            format,
+        );
+        // Gradients that divide by the stride.
+        for (channels, outputs) in [(16, 32), (40, 16), (80, 16), (5, 16)] {
+            run(strided, [1, 5, 4, 7], &[channels], outputs, format);
+        }
+    }
+    run(two, [2, 3, 3, 5], &[16, 8], 40, Format::F32);
+    run(two, [2, 3, 3, 5], &[4, 12], 8, Format::F32);
+    run(Conv3d::same(1), [1, 7, 9, 9], &[16], 5, Format::F32);
+}
+
 /// Channels of 0 weight times NaN must not be read: padding is zeros, whatever lies beside an image.
 #[test]
 fn padding_is_zero_beside_a_nan() {
@@ -173,6 +206,29 @@ fn padding_is_zero_beside_a_nan() {
     card.run_with(|workspace| plan.forward(&[address + 64], weight, NULL, y, NULL, workspace));
     let middle = Array { shape: shapes[0], values: x.values[32..64].to_vec() };
     close("y", &card.download(y, shapes[0], Format::Bf16), &op.reference(&[middle, w]), 1e-2);
+}
+
+/// The same of windows, which hold the batch entries before and after.
+#[test]
+fn windows_use_nothing_beside_an_image() {
+    let op = Conv3d { bias: false, ..SAME };
+    for format in [Format::F32, Format::Bf16] {
+        let mut card = Card::default();
+        let shapes = [Shape::from([3, 1, 2, 2, 1]), Shape::from([8, 1, 3, 3, 3])];
+        let mut x = noise(shapes[0], 5);
+        x.values.iter_mut().enumerate().filter(|(i, _)| i / 4 != 1).for_each(|(_, value)| *value = f64::NAN);
+        let (x, x_array) = card.upload(&x, format);
+        let (weight, w) = card.upload(&noise(shapes[1], 6), Format::F32);
+        let y_shape = Shape::from([3, 1, 2, 2, 8]);
+        let y = card.room_for(y_shape, format);
+        let plan = Plan::new(&op, &shapes, format).unwrap();
+        card.run_with(|workspace| plan.forward(&[x], weight, NULL, y, NULL, workspace));
+        assert!(card.counters.last().unwrap().0.contains("windows"));
+        let middle = Array { shape: Shape::from([1, 1, 2, 2, 1]), values: x_array.values[4..8].to_vec() };
+        let found = card.download(y, y_shape, format).values[32..64].to_vec();
+        let found = Array { shape: Shape::from([1, 1, 2, 2, 8]), values: found };
+        close("y", &found, &op.reference(&[middle, w]), tolerance(format));
+    }
 }
 
 /// The moments that the epilogue writes are as good as those that batch normalisation finds itself.

@@ -89,9 +89,10 @@ fn linear_layers_are_convolutions_of_points() {
         (card.room(rows * outputs * 4), card.room(rows * features * 4), card.room(outputs * features * 4));
     let operand = Operand::dense;
     let (format, input, output) = (Format::F32, operand(x, features), operand(y, outputs));
-    card.run(&[direct::linear(format, input, rows, w, b, output).unwrap()]);
+    card.run_with(|workspace| direct::linear(format, input, rows, w, b, output, workspace));
     let given = operand(dy, outputs);
-    card.run(&[direct::linear_input_gradient(format, given, rows, w, operand(dx, features)).unwrap()]);
+    let dx_operand = operand(dx, features);
+    card.run_with(|workspace| direct::linear_input_gradient(format, given, rows, w, dx_operand, workspace));
     card.run_with(|workspace| direct::linear_weight_gradient(format, input, rows, given, dw, workspace));
     let gradients = Linear.reference_backward(&inputs, &dy_array);
     close("y", &card.download(y, [rows, outputs], format), &Linear.reference(&inputs), 1e-5);

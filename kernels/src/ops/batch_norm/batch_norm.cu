@@ -36,8 +36,8 @@ struct MomentsArguments {
 // Deviations from the thread's first value: raw squares would lose their digits where the mean is large.
 template <class Element, int COUNT>
 DEVICE void moments_of_piece(const MomentsArguments &arguments) {
-    __shared__ float means[256 * COUNT];
-    __shared__ float squares[256 * COUNT];
+    __shared__ __align__(16) float means[256 * COUNT];
+    __shared__ __align__(16) float squares[256 * COUNT];
     const Channels &shape = arguments.shape;
     const Place<COUNT> place(shape, blockIdx.x);
     const Element *input = (const Element *)arguments.input + place.channel;
@@ -63,9 +63,11 @@ DEVICE void moments_of_piece(const MomentsArguments &arguments) {
 #pragma unroll
         for (int i = 0; i < COUNT; i++) {
             const float shift = sum[i] * share;
-            means[place.lane * width + place.vector * COUNT + i] = (pivot[i] - base[i]) + shift;
-            squares[place.lane * width + place.vector * COUNT + i] = square[i] - sum[i] * shift;
+            square[i] -= sum[i] * shift;
+            pivot[i] = (pivot[i] - base[i]) + shift;
         }
+        store_shared(&means[place.lane * width + place.vector * COUNT], pivot);
+        store_shared(&squares[place.lane * width + place.vector * COUNT], square);
     }
     __syncthreads();
     const int channel = blockIdx.y * width + threadIdx.x;
@@ -193,12 +195,13 @@ template <int COUNT>
 struct Normaliser {
     float mean[COUNT], remainder[COUNT], inverse[COUNT], gamma[COUNT], beta[COUNT];
 
-    DEVICE_MEMBER Normaliser(const ApplyArguments &arguments, int channel) {
-        of_channels(mean, arguments.mean, channel);
-        of_channels(remainder, arguments.remainder, channel);
-        of_channels(inverse, arguments.inverse, channel);
-        of_channels(gamma, arguments.gamma, channel);
-        of_channels(beta, arguments.beta, channel);
+    template <int TABLES>
+    DEVICE_MEMBER Normaliser(const SharedTables<COUNT, TABLES> &tables, const Place<COUNT> &place) {
+        tables.take(mean, 0, place);
+        tables.take(remainder, 1, place);
+        tables.take(inverse, 2, place);
+        tables.take(gamma, 3, place);
+        tables.take(beta, 4, place);
     }
 
     DEVICE_MEMBER float normalised(float value, int i) const { return (value - mean[i] - remainder[i]) * inverse[i]; }
@@ -209,9 +212,13 @@ struct Normaliser {
 template <class Element, int COUNT>
 DEVICE void apply(const ApplyArguments &arguments) {
     const Channels &shape = arguments.shape;
+    __shared__ SharedTables<COUNT, 5> tables;
     const Place<COUNT> place(shape, blockIdx.x);
+    const float *const all[] = {arguments.mean, arguments.remainder, arguments.inverse, arguments.gamma, arguments.beta};
+    tables.fill(shape, all);
+    __syncthreads();
     if (!place.active) return;
-    const Normaliser<COUNT> channel(arguments, place.channel);
+    const Normaliser<COUNT> channel(tables, place);
     const Element *input = (const Element *)arguments.input + place.channel;
     Element *output = (Element *)arguments.output + place.channel;
 #pragma unroll 2
@@ -229,10 +236,14 @@ DEVICE void apply(const ApplyArguments &arguments) {
 template <class Element, int COUNT>
 DEVICE void gradient_sums(const ApplyArguments &arguments) {
     const Channels &shape = arguments.shape;
+    __shared__ SharedTables<COUNT, 5> tables;
     const Place<COUNT> place(shape, blockIdx.x);
+    const float *const all[] = {arguments.mean, arguments.remainder, arguments.inverse, arguments.gamma, arguments.beta};
+    tables.fill(shape, all);
+    __syncthreads();
     float sums[2][COUNT] = {};
     if (place.active) {
-        const Normaliser<COUNT> channel(arguments, place.channel);
+        const Normaliser<COUNT> channel(tables, place);
         const Element *input = (const Element *)arguments.input + place.channel;
         const Element *gradient = (const Element *)arguments.gradient + place.channel;
         for (int row = place.first; row < place.end; row += shape.lanes) {
@@ -254,12 +265,17 @@ DEVICE void gradient_sums(const ApplyArguments &arguments) {
 template <class Element, int COUNT>
 DEVICE void input_gradient(const ApplyArguments &arguments) {
     const Channels &shape = arguments.shape;
+    __shared__ SharedTables<COUNT, 7> tables;
     const Place<COUNT> place(shape, blockIdx.x);
+    const float *const all[] = {arguments.mean,  arguments.remainder, arguments.inverse,               arguments.gamma,
+                                arguments.beta, arguments.total,     arguments.total + shape.channels};
+    tables.fill(shape, all);
+    __syncthreads();
     if (!place.active) return;
-    const Normaliser<COUNT> channel(arguments, place.channel);
+    const Normaliser<COUNT> channel(tables, place);
     float beta[COUNT], gamma[COUNT];
-    of_channels(beta, arguments.total, place.channel);
-    of_channels(gamma, arguments.total + shape.channels, place.channel);
+    tables.take(beta, 5, place);
+    tables.take(gamma, 6, place);
     const Element *input = (const Element *)arguments.input + place.channel;
     const Element *gradient = (const Element *)arguments.gradient + place.channel;
     Element *output = (Element *)arguments.output + place.channel;

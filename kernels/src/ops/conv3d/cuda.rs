@@ -4,8 +4,9 @@
 //! f32 always directly. The input gradient of stride 1 is a convolution by mirrored taps; of other strides, direct.
 
 use super::Conv3d;
-use crate::cuda::convolution::{Columns, Order, Product, Unpacked};
-use crate::cuda::direct::{Direct, Strided};
+use crate::cuda::convolution::{Columns, Product};
+use crate::cuda::direct::Direct;
+use crate::cuda::packing::{Order, Unpacked};
 use crate::cuda::weight_gradient::WeightGradient;
 use crate::cuda::{Address, Format, Gather, Launch, NULL, Operand, Workspace, channels};
 use crate::op::Operation;
@@ -52,8 +53,8 @@ impl Plan {
         Ok(operands)
     }
 
-    fn unpacked(&self, address: Address, order: Order, skipped: usize) -> Unpacked {
-        Unpacked { address, extents: [self.outputs, self.all(), self.taps()], order, skipped }
+    fn extents(&self) -> [usize; 3] {
+        [self.outputs, self.all(), self.taps()]
     }
 
     fn product(&self, inputs: [Operand; 2], bias: Address, output: Address) -> Product {
@@ -62,7 +63,6 @@ impl Plan {
             gather: self.gather,
             inputs,
             weight: NULL,
-            weight_tap: self.outputs * self.all(),
             columns: self.outputs,
             order: Columns::Outputs,
             bias,
@@ -96,25 +96,23 @@ impl Plan {
         let product = self.product(inputs, bias, y);
         if product.fits() {
             let order = Order { transposed: false, mirrored: false };
-            return product.launches_packing(self.unpacked(weight, order, 0), moments, workspace);
+            let weight = Unpacked::whole(weight, self.extents(), order);
+            return product.launches_packing(weight, moments, workspace);
         }
         if moments != NULL {
             return Err(Error::operation(Conv3d::NAME, "moments come from tensor cores alone"));
         }
+        let order = Order { transposed: true, mirrored: false };
         let direct = Direct {
             format: self.format,
             gather: self.gather,
             transposed: false,
             inputs,
-            weight: Strided {
-                address: weight,
-                output_step: self.all() * self.taps(),
-                channel_step: self.taps(),
-            },
+            weight: Unpacked::whole(weight, self.extents(), order),
             bias,
             output: Operand::dense(y, self.outputs),
         };
-        Ok(vec![direct.launch()?])
+        direct.launches(workspace)
     }
 
     /// The gradient of input number `input`.
@@ -139,7 +137,6 @@ impl Plan {
             gather: self.gather.mirrored(),
             inputs,
             weight: NULL,
-            weight_tap: self.outputs * self.all(),
             columns: channels,
             order: Columns::Outputs,
             bias: NULL,
@@ -147,23 +144,21 @@ impl Plan {
         };
         if product.fits() && self.gather.stride == [1; 3] {
             let order = Order { transposed: true, mirrored: true };
-            let weight = self.unpacked(weight, order, first * self.outputs);
+            let weight =
+                Unpacked { address: weight, extents: self.extents(), order, part: [first, channels] };
             return product.launches_packing(weight, NULL, workspace);
         }
+        let order = Order { transposed: false, mirrored: false };
         let direct = Direct {
             format: self.format,
             gather: self.gather.turned(),
             transposed: true,
             inputs,
-            weight: Strided {
-                address: weight + (first * self.taps() * 4) as u64,
-                output_step: self.taps(),
-                channel_step: self.all() * self.taps(),
-            },
+            weight: Unpacked { address: weight, extents: self.extents(), order, part: [first, channels] },
             bias: NULL,
             output: Operand::dense(dx, channels),
         };
-        Ok(vec![direct.launch()?])
+        direct.launches(workspace)
     }
 
     /// The weight's gradient, f32 in PyTorch's layout.

@@ -6,8 +6,9 @@
 
 use super::ConvTranspose3d;
 use crate::Result;
-use crate::cuda::convolution::{Columns, Order, Product, Unpacked};
-use crate::cuda::direct::{Direct, Strided};
+use crate::cuda::convolution::{Columns, Product};
+use crate::cuda::direct::Direct;
+use crate::cuda::packing::{Order, Unpacked};
 use crate::cuda::weight_gradient::WeightGradient;
 use crate::cuda::{Address, Format, Gather, Launch, NULL, Operand, Workspace, channels};
 use genesis_tensor::Shape;
@@ -38,7 +39,7 @@ impl Plan {
 
     fn unpacked(&self, address: Address, transposed: bool) -> Unpacked {
         let order = Order { transposed, mirrored: false };
-        Unpacked { address, extents: [self.channels, self.outputs, self.taps()], order, skipped: 0 }
+        Unpacked::whole(address, [self.channels, self.outputs, self.taps()], order)
     }
 
     /// True for kernel 2, stride 2, doubled extents.
@@ -72,7 +73,6 @@ impl Plan {
             gather: points,
             inputs,
             weight: NULL,
-            weight_tap: 8 * self.outputs * self.channels,
             columns: 8 * self.outputs,
             order: Columns::Taps(self.outputs),
             bias,
@@ -86,15 +86,11 @@ impl Plan {
             gather: self.gather.turned(),
             transposed: true,
             inputs,
-            weight: Strided {
-                address: weight,
-                output_step: self.taps(),
-                channel_step: self.outputs * self.taps(),
-            },
+            weight: self.unpacked(weight, false),
             bias,
             output,
         };
-        Ok(vec![direct.launch()?])
+        direct.launches(workspace)
     }
 
     /// dx.
@@ -115,7 +111,6 @@ impl Plan {
             gather: self.gather,
             inputs,
             weight: NULL,
-            weight_tap: self.outputs * self.channels,
             columns: self.channels,
             order: Columns::Outputs,
             bias: NULL,
@@ -129,15 +124,11 @@ impl Plan {
             gather: self.gather,
             transposed: false,
             inputs,
-            weight: Strided {
-                address: weight,
-                output_step: self.outputs * self.taps(),
-                channel_step: self.taps(),
-            },
+            weight: self.unpacked(weight, true),
             bias: NULL,
             output,
         };
-        Ok(vec![direct.launch()?])
+        direct.launches(workspace)
     }
 
     /// The weight's gradient `[C, O, kD, kH, kW]`, f32.
