@@ -172,8 +172,10 @@ impl Card {
             return Ok(());
         }
         match event.point {
-            Some((other, count)) => self.push(stream, Task::After(other, count)),
-            None => Ok(()),
+            Some((other, count)) if !self.passed(&event) => {
+                if self.skips_wait() { Ok(()) } else { self.push(stream, Task::After(other, count)) }
+            }
+            _ => Ok(()),
         }
     }
 

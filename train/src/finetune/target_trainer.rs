@@ -3,7 +3,7 @@
 use super::settings::TargetSettings;
 use crate::Result;
 use crate::task::{Task, TaskDescription};
-use crate::training::{BatchShapes, KeptBatch, MemoryPlan, StepReport, Trainer, Updater, schedule};
+use crate::training::{BatchShapes, KeptBatch, MemoryPlan, StepBatch, StepReport, Trainer, Updater, schedule};
 use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::loss::Loss;
@@ -30,13 +30,16 @@ pub struct TargetLoss {
     pub weights: Option<Tensor>,
 }
 
-impl TargetBatch {
-    /// The batch again, its tensors shared.
-    pub fn keep(&self) -> KeptBatch {
+impl StepBatch for TargetBatch {
+    fn keep(&self) -> KeptBatch {
         KeptBatch {
             step: self.step,
             tensors: vec![("input", self.input.clone()), ("labels", self.labels.clone())],
         }
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.labels]
     }
 }
 

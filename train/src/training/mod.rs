@@ -1,5 +1,6 @@
 //! Pre-training: configuration, loading, the step, the run directory.
 
+pub(crate) mod ahead;
 pub(crate) mod checkpoint;
 mod config;
 pub(crate) mod config_file;
@@ -16,6 +17,7 @@ mod source;
 mod trainer;
 mod updater;
 
+pub use ahead::{Ahead, ReadyBatch, StepBatch};
 pub use checkpoint::load_network;
 pub use config::{Data, OptimizerConfig, Preset, RunConfig, Sampling, ScheduleConfig, Validation};
 pub use journal::mean_squared_error;

@@ -305,8 +305,8 @@ fn restore_on(
 /// A batch in the format the network computes in.
 pub(crate) fn in_format(input: Tensor, precision: Precision) -> Result<Tensor> {
     match precision {
-        Precision::F32 => Ok(input),
-        Precision::Bf16 => input.cast(DType::Bf16).map_err(work),
+        Precision::Bf16 if input.dtype() != DType::Bf16 => input.cast(DType::Bf16).map_err(work),
+        _ => Ok(input),
     }
 }
 

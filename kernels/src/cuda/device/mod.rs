@@ -1,15 +1,18 @@
-//! A card: its driver's context, one stream on which everything happens in order, the kernels loaded so far, and a
-//! pool of memory.
+//! A card: its driver's context, one stream on which everything happens in order (but what is sent ahead, see
+//! [`Upload`]), the kernels loaded so far, and a pool of memory.
 //!
 //! Work is queued and this thread goes on; [`Card::download`] waits. A kernel that fails is therefore noticed later:
 //! the error then names the last kernel queued, and `GENESIS_CUDA_SYNC=1`, which waits after every kernel, the one
 //! that failed.
 
+mod copies;
 mod driver;
+mod event;
 mod pool;
 mod staging;
 mod timing;
 
+pub use copies::Upload;
 pub use driver::{Found, LEAST_CAPABILITY, cards};
 pub use pool::MemoryUse;
 
@@ -17,6 +20,7 @@ use super::{Address, Kernel, Launch, Workspace, ptx};
 use crate::{Error, Result};
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Attribute};
+use copies::Copies;
 use driver::failed;
 use genesis_tensor::{Card, DType, Device, Error as TensorError, Shape, Tensor};
 use pool::{Pool, Scratch, rounded};
@@ -54,6 +58,7 @@ pub struct CudaCard {
     loaded: Mutex<Loaded>,
     pool: Mutex<Pool>,
     staging: Mutex<Staging>,
+    copies: Copies,
     /// Wait after every kernel.
     synchronous: bool,
 }
@@ -122,7 +127,9 @@ impl CudaCard {
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(fail)?;
         // SAFETY: the context was just retained.
         unsafe { result::ctx::set_current(context) }.map_err(fail)?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(fail)?;
+        let stream = || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(fail);
+        let copies = Copies { stream: stream()?, staging: Mutex::new(Staging::new()) };
+        let stream = stream()?;
         Ok(Arc::new(Self {
             found,
             handle,
@@ -131,6 +138,7 @@ impl CudaCard {
             loaded: Mutex::default(),
             pool: Mutex::default(),
             staging: Mutex::new(Staging::new()),
+            copies,
             synchronous: std::env::var_os("GENESIS_CUDA_SYNC").is_some_and(|value| value != "0"),
         }))
     }
@@ -384,12 +392,15 @@ impl Drop for CudaCard {
         unsafe {
             let _ = result::ctx::set_current(self.context);
             let _ = result::stream::synchronize(self.stream);
+            let _ = result::stream::synchronize(self.copies.stream);
             lock(&self.staging).release();
+            lock(&self.copies.staging).release();
             let free = lock(&self.pool).drain();
             self.release(free);
             for module in lock(&self.loaded).modules.values() {
                 let _ = result::module::unload(*module);
             }
+            let _ = result::stream::destroy(self.copies.stream);
             let _ = result::stream::destroy(self.stream);
             let _ = result::primary_ctx::release(self.handle);
         }
