@@ -32,7 +32,7 @@ mod modules;
 mod table;
 pub mod weight_gradient;
 
-pub use device::{CudaCard, Upload};
+pub use device::{CudaCard, Graph, Upload};
 pub use geometry::{Divisor, Gather, Geometry};
 pub(crate) use launch::int;
 pub use launch::{Address, Format, Launch, NULL, Operand, Workspace};

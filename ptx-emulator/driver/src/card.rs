@@ -30,7 +30,7 @@ pub struct Card {
     pub lag: bool,
     /// The wait that is left out, counted from 1.
     skip_wait: Option<u64>,
-    /// Waits for an event that was still to come.
+    /// Waits for an event with work before it that was not done.
     waits: u64,
     report: Option<String>,
     pub contexts: Vec<usize>,
@@ -120,8 +120,8 @@ impl Card {
         self.next
     }
 
-    /// Counts a wait, of a stream or the host, for an event that is still to come. True for the one that is to be left
-    /// out, as if the program had forgotten it.
+    /// Counts a wait, of a stream or the host, for an event with work before it that is not done. True for the one that is
+    /// to be left out, as if the program had forgotten it.
     pub fn skips_wait(&mut self) -> bool {
         self.waits += 1;
         let skips = self.skip_wait == Some(self.waits);

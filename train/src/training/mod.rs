@@ -14,6 +14,7 @@ pub(crate) mod prefetch;
 mod run_directory;
 mod session;
 mod source;
+mod step_graph;
 mod trainer;
 mod updater;
 
@@ -29,6 +30,7 @@ pub use run_directory::{RunDirectory, Summary};
 pub(crate) use session::thread_count;
 pub use session::{Execution, pretrain};
 pub use source::{CubeFiles, CubeSource, times};
+pub use step_graph::GraphCounts;
 pub(crate) use trainer::in_format;
 pub use trainer::{StepReport, StepSettings, Trainer, ValidationReport, restore};
 pub use updater::{Updater, schedule};

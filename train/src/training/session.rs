@@ -173,10 +173,7 @@ fn plan_memory(
     let others = vec![input.clone(); if holes { 2 } else { 1 }];
     let loader_threads = config.loader_threads;
     let shapes = BatchShapes { input, others, loader_threads, checkpoint_is_loaded: false };
-    MemoryPlan::check(trainer, &shapes, |cx, tape, logits, mut tensors| {
-        let mask = if holes { tensors.pop() } else { None };
-        restoration_loss(cx, tape, logits, tensors.swap_remove(0), mask)
-    })
+    MemoryPlan::check(trainer, &shapes, restoration_loss)
 }
 
 fn announce(config: &RunConfig, trainer: &Trainer, cubes: &Cubes, plan: &Plan) {

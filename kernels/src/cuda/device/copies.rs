@@ -67,6 +67,7 @@ impl CudaCard {
     /// Queues the copies; the event behind the last one.
     fn copy_ahead(&self, from: &[Tensor], to: &mut [Tensor]) -> Result<Event> {
         let fail = |error| -> Error { self.failed("an upload ahead", error).into() };
+        let _turn = self.unrecorded_turn("an upload ahead")?;
         let allocated = Event::new().map_err(fail)?;
         // SAFETY: events and streams are of this card's context, which is current.
         unsafe { allocated.record(self.stream) }.map_err(fail)?;
@@ -100,6 +101,7 @@ impl Upload {
     fn hold(&mut self) -> Result<()> {
         if let Some(done) = &self.done {
             self.card.enter()?;
+            let _turn = self.card.unrecorded_turn("the arrival of an upload")?;
             // SAFETY: event and stream are of this card's context, which is current.
             unsafe { done.hold(self.card.stream) }
                 .map_err(|error| self.card.failed("waiting for an upload ahead", error))?;

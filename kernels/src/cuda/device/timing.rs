@@ -34,6 +34,7 @@ impl CudaCard {
     /// `work`'s; a kernel that failed.
     pub fn time<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
         self.enter()?;
+        drop(self.unrecorded_turn("timing")?);
         let fail = |error: DriverError| -> Error { self.failed("timing", error) };
         let (start, end) = (Event::timed().map_err(fail)?, Event::timed().map_err(fail)?);
         // SAFETY: events and stream are of this card's context, which is current.

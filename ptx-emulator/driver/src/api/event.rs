@@ -52,7 +52,7 @@ driver! {
         }
         match found.point {
             Some((stream, count)) if !card.passed(&found) => {
-                if card.skips_wait() { Ok(()) } else { card.run_until(stream, count) }
+                if card.has_work_before(stream, count) && card.skips_wait() { Ok(()) } else { card.run_until(stream, count) }
             }
             _ => Ok(()),
         }
