@@ -63,7 +63,9 @@ fn what_is_sent_ahead_arrives_and_overwrites_nothing() {
             assert_eq!(found, "right");
             break;
         }
-        assert!(found.contains("wrong"), "without wait {number}: {found}");
+        // The emulator itself notices a kernel that reads what has not arrived.
+        let noticed = found.contains("wrong") || found.contains("nobody has written");
+        assert!(noticed, "without wait {number}: {found}");
         needed += 1;
     }
     assert!(needed >= 4, "{needed} waits");
@@ -227,18 +229,17 @@ fn training(variables: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn steps_by_a_graph_have_the_bits_of_plain_ones() {
-    let (plain, graph, late) = std::thread::scope(|scope| {
+    let (plain, graph) = std::thread::scope(|scope| {
         let plain = scope.spawn(|| training(&[("GENESIS_CUDA_GRAPHS", "0")]));
-        let late = scope.spawn(|| training(&[("PTX_EMULATOR_LAG", "1")]));
-        (plain.join().unwrap(), training(&[]), late.join().unwrap())
+        // As late as the rules allow.
+        let graph = training(&[("PTX_EMULATOR_LAG", "1")]);
+        (plain.join().unwrap(), graph)
     });
     assert!(plain.len() > 10, "{plain:?}");
     let (counts, steps) = plain.split_last().unwrap();
     assert_eq!(counts, "GraphCounts { recorded: 0, launched: 0, plain: 13 }");
-    for found in [&graph, &late] {
-        assert_eq!(found[..steps.len()], *steps);
-        assert_eq!(found[steps.len()], "GraphCounts { recorded: 2, launched: 9, plain: 4 }");
-    }
+    assert_eq!(graph[..steps.len()], *steps);
+    assert_eq!(graph[steps.len()], "GraphCounts { recorded: 2, launched: 9, plain: 4 }");
 }
 
 /// A batch of smooth cubes and what they are to become; `odd` is the value of one voxel.

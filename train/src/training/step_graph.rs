@@ -141,8 +141,8 @@ impl<N: Network> Trainer<N> {
                 true
             }
             Err(error) => {
-                // The plain step will meet the same error, if it is the step's.
-                tracing::debug!("the training step cannot be recorded as a graph: {error}");
+                // The plain step that follows will meet the same error, if it is the step's.
+                tracing::warn!("training steps run without a CUDA graph: {error}");
                 self.graph.off = true;
                 false
             }
