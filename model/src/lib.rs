@@ -33,7 +33,7 @@ pub use encoder::DIVISOR;
 pub use error::{Error, Result};
 pub use initialise::Initialiser;
 pub use levels::Levels;
-pub use network::{Network, Tensors};
+pub use network::{Network, RunningStatistics, Tensors};
 pub use state::{is_classifier, wanted_statistics};
 pub use transfer::{Transfer, TransferReport};
 pub use unet::{Nonlinearity, Statistics, UNet3d, UNetConfig};

@@ -5,6 +5,7 @@ use crate::checkpoint::StateDict;
 use crate::{Initialiser, Levels, Nonlinearity, Result, Statistics};
 use genesis_autograd::{Gradients, Parameters, Tape, Var};
 use genesis_kernels::Context;
+use genesis_tensor::Tensor;
 
 /// Parameters, running statistics and counters of a network, under PyTorch's names.
 #[derive(Clone, Debug)]
@@ -23,6 +24,27 @@ pub struct Tensors {
 pub struct RunningStatistics {
     buffers: Parameters,
     updates: Vec<u64>,
+}
+
+impl RunningStatistics {
+    /// All means and variances, in one buffer.
+    pub fn values(&self) -> &Tensor {
+        self.buffers.flat()
+    }
+
+    /// The same counts with other means and variances, in the same layout.
+    pub fn with_values(mut self, values: Tensor) -> Self {
+        *self.buffers.flat_mut() = values;
+        self
+    }
+
+    /// The same values, with the counts further by what they grew from `before` to `after`.
+    pub fn counted(mut self, before: &Self, after: &Self) -> Self {
+        for ((count, before), after) in self.updates.iter_mut().zip(&before.updates).zip(&after.updates) {
+            *count += after - before;
+        }
+        self
+    }
 }
 
 impl Tensors {

@@ -36,3 +36,16 @@ pub fn succeed_on_card(arguments: &[&str], variables: &[(&str, &str)]) -> String
     assert!(output.status.success(), "genesis {} failed:\n{err}\n{out}", arguments.join(" "));
     out
 }
+
+/// Runs an ignored test of the running test program alone, as a process of its own whose card is the emulated one:
+/// the emulator reads its variables once a process.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn child_on_card(test: &str, variables: &[(&str, &str)]) -> Output {
+    let own = std::env::current_exe().expect("a running test has a path");
+    let mut command = Command::new(own);
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env("LD_LIBRARY_PATH", driver()).envs(variables.iter().copied());
+    command.output().expect("the test program can be started")
+}

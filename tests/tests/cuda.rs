@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use genesis_tests::card::{on_card, succeed_on_card};
-use genesis_tests::runs::{Trained, trained};
+use genesis_tests::runs::{Trained, difference, trained};
 use genesis_tests::{genesis, small_cubes, succeed};
 use serde_json::Value;
 use std::path::Path;
@@ -127,6 +127,33 @@ fn pretraining_goes_as_on_the_processor_and_may_change_over_in_the_middle() {
             close(&format!("{name}, {split}"), &metrics(run, split), &wanted);
         }
     }
+}
+
+/// Batches sent ahead and steps by a graph, all work as late as the driver's rules allow, against plain steps.
+#[test]
+fn graphs_and_sending_ahead_change_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    // Three to train, one to validate: an epoch of three steps.
+    let cubes = small_cubes(folder.path(), "cubes.npy", 4);
+    let run = |name: &str, variables: &[(&str, &str)]| {
+        let (out, report) = (folder.path().join(name), folder.path().join(format!("{name}.txt")));
+        let mut arguments =
+            vec!["pretrain", "--cubes", &cubes, "--out", out.to_str().unwrap(), "--steps", "5"];
+        arguments.extend(["--width", "2", "--batch-size", "1", "--lr", "0.1", "--precision", "bf16"]);
+        arguments.extend(["--device", "cuda:0", "--quiet"]);
+        let mut variables = variables.to_vec();
+        variables.extend(QUICK);
+        variables.push(("PTX_EMULATOR_REPORT", report.to_str().unwrap()));
+        succeed_on_card(&arguments, &variables);
+        (out, std::fs::read_to_string(report).unwrap().matches("graph of").count())
+    };
+    let ((plain, none), (late, some)) = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| run("plain", &[("GENESIS_CUDA_GRAPHS", "0")]));
+        let late = run("late", &[("PTX_EMULATOR_LAG", "1")]);
+        (plain.join().unwrap(), late)
+    });
+    assert_eq!((none, some), (0, 3), "two plain steps, then one is recorded");
+    assert_eq!(difference(&plain, &late), None);
 }
 
 #[test]

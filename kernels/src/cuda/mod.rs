@@ -33,7 +33,7 @@ pub mod packing;
 mod table;
 pub mod weight_gradient;
 
-pub use device::CudaCard;
+pub use device::{CudaCard, Graph, Upload};
 pub use geometry::{Divisor, Gather, Geometry};
 pub(crate) use launch::int;
 pub use launch::{Address, Format, Launch, NULL, Operand, Workspace};

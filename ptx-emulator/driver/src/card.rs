@@ -28,6 +28,10 @@ pub struct Card {
     pub memory: Memory,
     pub options: Options,
     pub lag: bool,
+    /// The wait that is left out, counted from 1.
+    skip_wait: Option<u64>,
+    /// Waits for an event with work before it that was not done.
+    waits: u64,
     report: Option<String>,
     pub contexts: Vec<usize>,
     pub modules: BTreeMap<usize, Module>,
@@ -93,6 +97,8 @@ impl Card {
             memory: Memory::new(total),
             options,
             lag: variable("PTX_EMULATOR_LAG").as_deref() == Some("1"),
+            skip_wait: variable("PTX_EMULATOR_SKIP_WAIT").and_then(|v| v.parse().ok()),
+            waits: 0,
             report: variable("PTX_EMULATOR_REPORT"),
             contexts: Vec::new(),
             modules: BTreeMap::new(),
@@ -112,6 +118,17 @@ impl Card {
     pub fn handle(&mut self) -> usize {
         self.next += 0x10;
         self.next
+    }
+
+    /// Counts a wait, of a stream or the host, for an event with work before it that is not done. True for the one that is
+    /// to be left out, as if the program had forgotten it.
+    pub fn skips_wait(&mut self) -> bool {
+        self.waits += 1;
+        let skips = self.skip_wait == Some(self.waits);
+        if skips {
+            self.report(&format!("wait {} left out", self.waits));
+        }
+        skips
     }
 
     /// Appends a line to the report, if one was asked for.

@@ -6,9 +6,10 @@
 //! | variable | effect |
 //! | --- | --- |
 //! | `PTX_EMULATOR_LAG` | `1`: a stream's work runs only when something waits for it |
+//! | `PTX_EMULATOR_SKIP_WAIT` | N: the Nth wait (of a stream or the host) for an event with work to do before it is left out |
 //! | `PTX_EMULATOR_CHECKS` | `none`: bounds and alignment only; else every check |
 //! | `PTX_EMULATOR_MEMORY` | bytes of the card (80 GiB) |
-//! | `PTX_EMULATOR_REPORT` | a file to which each launch's counts and each finding are appended |
+//! | `PTX_EMULATOR_REPORT` | a file to which each launch's counts, each graph's launch and each finding are appended |
 
 pub mod api;
 mod card;

@@ -172,9 +172,25 @@ impl Card {
             return Ok(());
         }
         match event.point {
-            Some((other, count)) => self.push(stream, Task::After(other, count)),
-            None => Ok(()),
+            Some((other, count)) if !self.passed(&event) => {
+                if self.has_work_before(other, count) && self.skips_wait() {
+                    Ok(())
+                } else {
+                    self.push(stream, Task::After(other, count))
+                }
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Whether a stream has work, and not just events, to do until it has done `count` tasks.
+    pub fn has_work_before(&self, stream: usize, count: u64) -> bool {
+        let Some(found) = self.streams.get(&stream) else { return false };
+        found.tasks.iter().take(count.saturating_sub(found.done) as usize).any(|task| match task {
+            Task::Run(_) => true,
+            Task::Stamp(_) => false,
+            Task::After(other, count) => self.streams.get(other).is_some_and(|other| other.done < *count),
+        })
     }
 
     /// Whether an event's point was passed.

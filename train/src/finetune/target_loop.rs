@@ -15,7 +15,9 @@ use crate::trace::Trace;
 use crate::training::checkpoint::{resume_run, save_run};
 use crate::training::journal::Journal;
 use crate::training::prefetch::Prefetch;
-use crate::training::{Execution, MemoryPlan, NanGuard, RunDirectory, StepReport, thread_count};
+use crate::training::{
+    Ahead, Execution, MemoryPlan, NanGuard, ReadyBatch, RunDirectory, StepReport, thread_count,
+};
 use crate::{Error, Result};
 use genesis_model::Network;
 use genesis_model::checkpoint::StateDict;
@@ -272,7 +274,7 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
         let spe = self.task.steps_per_epoch();
         let limit = settings.epochs.saturating_mul(spe);
         let end = if settings.steps > 0 { settings.steps.min(limit) } else { limit };
-        let mut loader = self.task.batches(self.progress.step..end)?;
+        let mut batches = self.batches(self.progress.step..end)?;
         let (mut train_seconds, mut waiting_seconds, mut samples) = (0.0, 0.0, 0.0);
         let mut reason = if end < limit { "steps" } else { "epochs" };
         let mut last = None;
@@ -282,17 +284,17 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
             last = Some(validation);
             if stop {
                 reason = "patience";
-                loader = self.task.batches(0..0)?;
+                batches = self.batches(0..0)?;
             }
         }
         loop {
             let waiting = Instant::now();
-            let Some(batch) = loader.next_batch()? else { break };
+            let Some(ready) = batches.next_batch(&self.trainer.trainer.cx)? else { break };
             self.trainer.trainer.trace.span("waiting for the loader", waiting);
             waiting_seconds += waiting.elapsed().as_secs_f64();
-            let size = batch.input.shape()[0] as f64;
+            let size = ready.batch.input.shape()[0] as f64;
             let start = Instant::now();
-            let report = self.step(batch)?;
+            let report = self.step(ready)?;
             let seconds = start.elapsed().as_secs_f64();
             train_seconds += seconds;
             samples += size;
@@ -346,6 +348,10 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
         Ok(Finished { outcome, best_score, best_loss, last })
     }
 
+    fn batches(&self, steps: Range<u64>) -> Result<Ahead<TargetBatch>> {
+        Ok(Ahead::new(self.task.batches(steps)?, self.trainer.trainer.precision()))
+    }
+
     /// True at the end of as many epochs as lie between validations.
     fn ends_epochs(&self) -> bool {
         let (step, spe) = (self.progress.step, self.task.steps_per_epoch());
@@ -353,8 +359,8 @@ impl<T: TargetTask, I: Serialize> Session<'_, T, I> {
     }
 
     /// One step. One that comes to nothing is told of, and counted if the run goes on.
-    fn step(&mut self, batch: TargetBatch) -> Result<StepReport> {
-        let kept = batch.keep();
+    fn step(&mut self, ready: ReadyBatch<TargetBatch>) -> Result<StepReport> {
+        let ReadyBatch { batch, kept } = ready;
         match self.trainer.train(batch) {
             Err(Error::NotFinite(failure)) => {
                 let samples = self.task.samples(kept.step);

@@ -1,9 +1,11 @@
 //! One network being trained for a target task: the step.
 
 use super::settings::TargetSettings;
-use crate::Result;
 use crate::task::{Task, TaskDescription};
-use crate::training::{BatchShapes, KeptBatch, MemoryPlan, StepReport, Trainer, Updater, schedule};
+use crate::training::{
+    BatchShapes, KeptBatch, MemoryPlan, StepBatch, StepReport, Trainer, Updater, schedule,
+};
+use crate::{Error, Result};
 use genesis_autograd::{Tape, Var};
 use genesis_kernels::Context;
 use genesis_kernels::ops::loss::Loss;
@@ -30,13 +32,16 @@ pub struct TargetLoss {
     pub weights: Option<Tensor>,
 }
 
-impl TargetBatch {
-    /// The batch again, its tensors shared.
-    pub fn keep(&self) -> KeptBatch {
+impl StepBatch for TargetBatch {
+    fn keep(&self) -> KeptBatch {
         KeptBatch {
             step: self.step,
             tensors: vec![("input", self.input.clone()), ("labels", self.labels.clone())],
         }
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.labels]
     }
 }
 
@@ -47,6 +52,16 @@ impl From<Loss> for TargetLoss {
 }
 
 impl TargetLoss {
+    /// [`TargetLoss::apply`] to what a batch has beside its input.
+    fn of_batch(&self, cx: &Context, tape: &mut Tape, logits: &Var, others: Vec<Tensor>) -> Result<Var> {
+        match <[Tensor; 1]>::try_from(others) {
+            Ok([labels]) => self.apply(cx, tape, logits, labels),
+            Err(others) => {
+                Err(Error::Work(format!("labels alone were wanted, given {} tensors", others.len())))
+            }
+        }
+    }
+
     /// The loss `[1]` of logits `[.., K]` with labels `[..]`.
     ///
     /// # Errors
@@ -88,6 +103,9 @@ impl<N: Network> TargetTrainer<N> {
         let TargetSettings { epochs, steps, .. } = *settings;
         let schedule = schedule(&settings.schedule, epochs, steps, steps_per_epoch);
         let updater = Updater::new(network.parameters(), &settings.optimizer, schedule)?;
+        // Once: a step that is recorded for a card uploads nothing.
+        let weights = loss.weights.map(|weights| cx.place(&weights)).transpose()?;
+        let loss = TargetLoss { weights, ..loss };
         Ok(Self { trainer: Trainer::with(cx, network, updater, &settings.step()), loss })
     }
 
@@ -119,8 +137,8 @@ impl<N: Network> TargetTrainer<N> {
             checkpoint_is_loaded: going_on,
         };
         let Self { trainer, loss } = self;
-        MemoryPlan::check(trainer, &shapes, |cx, tape, logits, mut tensors| {
-            loss.apply(cx, tape, logits, tensors.swap_remove(0))
+        MemoryPlan::check(trainer, &shapes, |cx, tape, logits, labels| {
+            loss.of_batch(cx, tape, &logits, labels)
         })
     }
 
@@ -131,6 +149,7 @@ impl<N: Network> TargetTrainer<N> {
     pub fn train(&mut self, batch: TargetBatch) -> Result<StepReport> {
         let TargetBatch { input, labels, .. } = batch;
         let Self { trainer, loss } = self;
-        trainer.step(input, |cx, tape, logits| loss.apply(cx, tape, &logits, labels))
+        let loss: &TargetLoss = loss;
+        trainer.step(vec![input, labels], |cx, tape, logits, labels| loss.of_batch(cx, tape, &logits, labels))
     }
 }

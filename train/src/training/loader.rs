@@ -3,6 +3,7 @@
 //! Step `s` is a pure function of the plan; [`Prefetch`] has it made by any thread and hands batches
 //! out in order, each in tensors from the memory pool.
 
+use super::ahead::StepBatch;
 use super::on_nan::KeptBatch;
 use super::plan::Plan;
 use super::prefetch::{Maker, Prefetch};
@@ -28,12 +29,21 @@ pub struct Batch {
     pub identity: (f64, f64),
 }
 
-impl Batch {
-    /// The batch again, its tensors shared.
-    pub fn keep(&self) -> KeptBatch {
+impl StepBatch for Batch {
+    fn keep(&self) -> KeptBatch {
         let mut tensors = vec![("input", self.input.clone()), ("target", self.target.clone())];
         tensors.extend(self.mask.clone().map(|mask| ("mask", mask)));
         KeptBatch { step: self.step, tensors }
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        [&mut self.input, &mut self.target].into_iter().chain(&mut self.mask).collect()
+    }
+}
+
+impl From<Loader> for Prefetch<Batch> {
+    fn from(loader: Loader) -> Self {
+        loader.0
     }
 }
 

@@ -42,7 +42,7 @@ impl MemoryPlan {
     pub fn check<N: Network>(
         trainer: &mut Trainer<N>,
         shapes: &BatchShapes,
-        loss: impl FnOnce(&Context, &mut Tape, &Var, Vec<Tensor>) -> Result<Var>,
+        loss: impl Fn(&Context, &mut Tape, Var, Vec<Tensor>) -> Result<Var>,
     ) -> Result<Self> {
         if trainer.cx.card.is_some() {
             return Ok(Self::default());
@@ -95,14 +95,14 @@ fn checkpoint_bytes<N: Network>(trainer: &Trainer<N>) -> usize {
 fn rehearse<N: Network>(
     trainer: &mut Trainer<N>,
     shapes: &BatchShapes,
-    loss: impl FnOnce(&Context, &mut Tape, &Var, Vec<Tensor>) -> Result<Var>,
+    loss: impl Fn(&Context, &mut Tape, Var, Vec<Tensor>) -> Result<Var>,
 ) -> Result<()> {
     let tensor = |shape: &Vec<usize>| Tensor::zeros(Shape::new(shape));
-    let input = tensor(&shapes.input)?;
-    let others = shapes.others.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
+    let all = std::iter::once(&shapes.input).chain(&shapes.others);
+    let batch = all.map(tensor).collect::<Result<Vec<_>, _>>()?;
     // A step's batch is kept until the step is known to be sound.
-    let _kept = (input.clone(), others.clone());
-    trainer.rehearse(input, |cx, tape, logits| loss(cx, tape, &logits, others))
+    let _kept = batch.clone();
+    trainer.rehearse(batch, loss)
 }
 
 fn gigabytes(bytes: usize) -> String {

@@ -1,5 +1,6 @@
 //! Pre-training: configuration, loading, the step, the run directory.
 
+pub(crate) mod ahead;
 pub(crate) mod checkpoint;
 mod config;
 pub(crate) mod config_file;
@@ -13,9 +14,11 @@ pub(crate) mod prefetch;
 mod run_directory;
 mod session;
 mod source;
+mod step_graph;
 mod trainer;
 mod updater;
 
+pub use ahead::{Ahead, ReadyBatch, StepBatch};
 pub use checkpoint::load_network;
 pub use config::{Data, OptimizerConfig, Preset, RunConfig, Sampling, ScheduleConfig, Validation};
 pub use journal::mean_squared_error;
@@ -27,6 +30,7 @@ pub use run_directory::{RunDirectory, Summary};
 pub(crate) use session::thread_count;
 pub use session::{Execution, pretrain};
 pub use source::{CubeFiles, CubeSource, times};
+pub use step_graph::GraphCounts;
 pub(crate) use trainer::in_format;
 pub use trainer::{StepReport, StepSettings, Trainer, ValidationReport, restore};
 pub use updater::{Updater, schedule};

@@ -78,6 +78,16 @@ impl<B: Send + 'static> Prefetch<B> {
             state = self.shared.made.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
+
+    /// The next batch in order if it is made already.
+    pub fn ready_batch(&mut self) -> Option<Result<B>> {
+        let mut state = self.shared.lock();
+        let step = state.next_to_take;
+        let batch = state.ready.remove(&step)?;
+        state.next_to_take += 1;
+        self.shared.taken.notify_all();
+        Some(batch)
+    }
 }
 
 impl<B: Send + 'static> Drop for Prefetch<B> {

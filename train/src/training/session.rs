@@ -1,5 +1,6 @@
 //! A pre-training run from its configuration to `summary.json`.
 
+use super::ahead::{Ahead, ReadyBatch};
 use super::checkpoint::{self, Progress};
 use super::config::RunConfig;
 use super::data::{self, Cubes};
@@ -172,10 +173,7 @@ fn plan_memory(
     let others = vec![input.clone(); if holes { 2 } else { 1 }];
     let loader_threads = config.loader_threads;
     let shapes = BatchShapes { input, others, loader_threads, checkpoint_is_loaded: false };
-    MemoryPlan::check(trainer, &shapes, |cx, tape, logits, mut tensors| {
-        let mask = if holes { tensors.pop() } else { None };
-        restoration_loss(cx, tape, logits, tensors.swap_remove(0), mask)
-    })
+    MemoryPlan::check(trainer, &shapes, restoration_loss)
 }
 
 fn announce(config: &RunConfig, trainer: &Trainer, cubes: &Cubes, plan: &Plan) {
@@ -215,7 +213,7 @@ impl Session<'_> {
         let spe = self.plan.steps_per_epoch();
         let limit = self.config.epochs.saturating_mul(spe);
         let end = if self.config.steps > 0 { self.config.steps.min(limit) } else { limit };
-        let mut loader = self.loader(self.plan.clone(), self.cubes.train.clone(), self.progress.step..end)?;
+        let mut batches = self.batches(self.progress.step..end)?;
         let preview = self.preview()?;
         let (mut train_seconds, mut samples) = (0.0, 0.0);
         let mut reason = if end < limit { "steps" } else { "epochs" };
@@ -226,16 +224,16 @@ impl Session<'_> {
             last = Some(validation);
             if stop {
                 reason = "patience";
-                loader = self.loader(self.plan.clone(), self.cubes.train.clone(), 0..0)?;
+                batches = self.batches(0..0)?;
             }
         }
         loop {
             let waiting = Instant::now();
-            let Some(batch) = loader.next_batch()? else { break };
+            let Some(ready) = batches.next_batch(&self.trainer.cx)? else { break };
             self.trainer.trace.span("waiting for the loader", waiting);
-            let size = batch.input.shape()[0] as f64;
+            let size = ready.batch.input.shape()[0] as f64;
             let start = Instant::now();
-            let report = self.step(batch)?;
+            let report = self.step(ready)?;
             let seconds = start.elapsed().as_secs_f64();
             train_seconds += seconds;
             samples += size;
@@ -290,8 +288,8 @@ impl Session<'_> {
     }
 
     /// One step. One that comes to nothing is told of, and counted if the run goes on.
-    fn step(&mut self, batch: Batch) -> Result<StepReport> {
-        let kept = batch.keep();
+    fn step(&mut self, ready: ReadyBatch<Batch>) -> Result<StepReport> {
+        let ReadyBatch { batch, kept } = ready;
         match self.trainer.train(batch) {
             Err(Error::NotFinite(failure)) => {
                 let source = &self.cubes.train;
@@ -332,6 +330,12 @@ impl Session<'_> {
     fn stopped(&mut self, signal: Signal) -> Error {
         self.journal.finish();
         Error::stopped_after(signal, self.progress.step)
+    }
+
+    /// The training batches of some steps.
+    fn batches(&self, steps: std::ops::Range<u64>) -> Result<Ahead<Batch>> {
+        let loader = self.loader(self.plan.clone(), self.cubes.train.clone(), steps)?;
+        Ok(Ahead::new(loader, self.trainer.precision()))
     }
 
     fn loader(

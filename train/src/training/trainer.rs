@@ -3,6 +3,7 @@
 use super::config::RunConfig;
 use super::loader::Batch;
 use super::on_nan::NotFinite;
+use super::step_graph::StepGraph;
 use super::updater::{Updater, schedule};
 use crate::stop::Stop;
 use crate::trace::Trace;
@@ -49,6 +50,8 @@ pub struct Trainer<N = UNet3d> {
     pub trace: Trace,
     /// Ends a validation early, since it can be done again.
     pub stop: Stop,
+    /// The recorded step.
+    pub(super) graph: StepGraph,
     precision: Precision,
     /// Outputs that are cheap to make again are not kept.
     recompute: bool,
@@ -72,7 +75,8 @@ impl<N: Network> Trainer<N> {
         network.set_checkpoints(if recompute == 2 { checkpoint_levels } else { Levels::NONE });
         let trace = Trace::default();
         let stop = Stop::default();
-        Self { cx, network, updater, trace, stop, precision, recompute: recompute > 0 }
+        let graph = StepGraph::default();
+        Self { cx, network, updater, trace, stop, graph, precision, recompute: recompute > 0 }
     }
 
     /// The number format of activations.
@@ -80,20 +84,27 @@ impl<N: Network> Trainer<N> {
         self.precision
     }
 
-    /// One step on an input `[N, D, H, W, C]`: forward, `loss` of the logits (a value of shape `[1]`),
-    /// backward, update.
+    /// One step on a batch, whose first tensor is the input `[N, D, H, W, C]`: forward, the loss (a value of shape
+    /// `[1]`) that `loss` makes of the logits and the other tensors, backward, update.
+    ///
+    /// `loss` is to be the same function in every step: on a card a step may be a recorded one, launched again.
     ///
     /// # Errors
     /// [`Error::NotFinite`] for a loss or a gradient that is not, with the network as it was before; the closure's;
     /// memory.
     pub fn step(
         &mut self,
-        input: Tensor,
-        loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
+        batch: Vec<Tensor>,
+        loss: impl Fn(&Context, &mut Tape, Var, Vec<Tensor>) -> Result<Var>,
     ) -> Result<StepReport> {
         let start = Instant::now();
         let running = self.network.running();
-        let value = match self.pass(input, loss, finite) {
+        let value = match self.by_graph(&batch, &loss) {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => self.pass(batch, &loss, finite),
+            Err(error) => Err(error),
+        };
+        let value = match value {
             Ok(value) => value,
             Err(error) => {
                 self.network.set_running(running);
@@ -117,65 +128,84 @@ impl<N: Network> Trainer<N> {
     /// Forward and backward; the loss, which `check` may refuse before the way back.
     fn pass(
         &mut self,
-        input: Tensor,
-        loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
+        batch: Vec<Tensor>,
+        loss: &impl Fn(&Context, &mut Tape, Var, Vec<Tensor>) -> Result<Var>,
         check: impl FnOnce(f32) -> Result<()>,
     ) -> Result<f32> {
+        let mut value = f32::NAN;
+        self.queue(batch, loss, Tensor::full([1], 1.0)?, |loss| {
+            value = loss.to_host()?.as_slice()[0];
+            check(value)
+        })?;
+        Ok(value)
+    }
+
+    /// Forward, loss, a look at it, and backward from the gradient `seed`; the loss.
+    pub(super) fn queue(
+        &mut self,
+        mut batch: Vec<Tensor>,
+        loss: &impl Fn(&Context, &mut Tape, Var, Vec<Tensor>) -> Result<Var>,
+        seed: Tensor,
+        look: impl FnOnce(&Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
         let Self { cx, network, updater, trace, .. } = self;
         updater.gradients.restart();
         let mut tape = Tape::training().recomputing(self.recompute);
         if trace.is_on() {
             tape = tape.with_profile();
         }
-        let input = Var::constant(in_format(input, self.precision)?);
+        if batch.is_empty() {
+            return Err(Error::Work("a batch without an input".into()));
+        }
+        let input = Var::constant(in_format(batch.remove(0), self.precision)?);
         let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate)?;
-        let loss = loss(cx, &mut tape, logits)?;
-        let value = loss.tensor().to_host()?.as_slice()[0];
-        check(value)?;
-        tape.backward(cx, loss, Tensor::full([1], 1.0)?, &mut updater.gradients)?;
+        let loss = loss(cx, &mut tape, logits, batch)?;
+        let value = loss.tensor().clone();
+        look(&value)?;
+        tape.backward(cx, loss, seed, &mut updater.gradients)?;
         trace.operations(&tape.take_profile());
         Ok(value)
     }
 
-    /// A step that takes the memory of one and computes nothing: on an input and a loss of the right shapes, whatever
+    /// A step that takes the memory of one and computes nothing: on a batch and a loss of the right shapes, whatever
     /// is in them. The network and its update stay as they are.
     ///
     /// # Errors
     /// Memory: what a step would meet, before the first of them.
     pub fn rehearse(
         &mut self,
-        input: Tensor,
-        loss: impl FnOnce(&Context, &mut Tape, Var) -> Result<Var>,
+        batch: Vec<Tensor>,
+        loss: impl Fn(&Context, &mut Tape, Var, Vec<Tensor>) -> Result<Var>,
     ) -> Result<()> {
         let idle = ThreadPool::rehearsal(self.cx.pool.threads());
         let pool = std::mem::replace(&mut self.cx.pool, idle);
         let running = self.network.running();
-        let outcome = self.pass(input, loss, |_| Ok(()));
+        let outcome = self.pass(batch, &loss, |_| Ok(()));
         self.cx.pool = pool;
         self.network.set_running(running);
         outcome.map(|_| ())
     }
 }
 
-/// Mean squared error of the restored voxels, of those in `mask` alone if there is one.
+/// Mean squared error of the restored voxels: `others` are the target and, if not all count, the mask.
 pub(super) fn restoration_loss(
     cx: &Context,
     tape: &mut Tape,
-    logits: &Var,
-    target: Tensor,
-    mask: Option<Tensor>,
+    logits: Var,
+    others: Vec<Tensor>,
 ) -> Result<Var> {
-    let target = Var::constant(target);
-    Ok(match mask {
-        None => tape.apply(cx, Loss::SigmoidMse, &[logits, &target])?,
-        Some(mask) => {
-            let restored = tape.apply(cx, Activation::Sigmoid, &[logits])?;
-            tape.apply(cx, Loss::MaskedMse, &[&restored, &target, &Var::constant(mask)])?
+    let others: Vec<Var> = others.into_iter().map(Var::constant).collect();
+    Ok(match &others[..] {
+        [target] => tape.apply(cx, Loss::SigmoidMse, &[&logits, target])?,
+        [target, mask] => {
+            let restored = tape.apply(cx, Activation::Sigmoid, &[&logits])?;
+            tape.apply(cx, Loss::MaskedMse, &[&restored, target, mask])?
         }
+        _ => return Err(Error::Work(format!("a target and perhaps a mask, given {}", others.len()))),
     })
 }
 
-fn finite(loss: f32) -> Result<()> {
+pub(super) fn finite(loss: f32) -> Result<()> {
     match loss.is_finite() {
         true => Ok(()),
         false => Err(Error::NotFinite(NotFinite { what: "loss", value: f64::from(loss) })),
@@ -200,7 +230,8 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn train(&mut self, batch: Batch) -> Result<StepReport> {
         let Batch { input, target, mask, .. } = batch;
-        self.step(input, |cx, tape, logits| restoration_loss(cx, tape, &logits, target, mask))
+        let tensors = [input, target].into_iter().chain(mask).collect();
+        self.step(tensors, restoration_loss)
     }
 
     /// The restored cubes `[N, D, H, W, 1]` in [0, 1], f32.
@@ -305,8 +336,8 @@ fn restore_on(
 /// A batch in the format the network computes in.
 pub(crate) fn in_format(input: Tensor, precision: Precision) -> Result<Tensor> {
     match precision {
-        Precision::F32 => Ok(input),
-        Precision::Bf16 => input.cast(DType::Bf16).map_err(work),
+        Precision::Bf16 if input.dtype() != DType::Bf16 => input.cast(DType::Bf16).map_err(work),
+        _ => Ok(input),
     }
 }
 

@@ -1,29 +1,36 @@
-//! A card: its driver's context, one stream on which everything happens in order, the kernels loaded so far, and a
-//! pool of memory.
+//! A card: its driver's context, one stream on which everything happens in order (but what is sent ahead, see
+//! [`Upload`]), the kernels loaded so far, and a pool of memory.
 //!
 //! Work is queued and this thread goes on; [`Card::download`] waits. A kernel that fails is therefore noticed later:
 //! the error then names the last kernel queued, and `GENESIS_CUDA_SYNC=1`, which waits after every kernel, the one
 //! that failed.
 
+mod copies;
 mod driver;
+mod event;
+mod graph;
 mod pool;
 mod staging;
 mod timing;
 
+pub use copies::Upload;
 pub use driver::{Found, LEAST_CAPABILITY, cards};
+pub use graph::Graph;
 pub use pool::MemoryUse;
 
 use super::{Address, Kernel, Launch, Workspace, ptx};
 use crate::{Error, Result};
+use copies::Copies;
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Attribute};
 use driver::failed;
 use genesis_tensor::{Card, DType, Device, Error as TensorError, Shape, Tensor};
+use graph::Recording;
 use pool::{Pool, Scratch, rounded};
 use staging::Staging;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_void};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 /// Dynamic shared memory that needs no permission, whatever static memory a kernel has: 48 KB together.
 const SHARED_WITHOUT_ASKING: u32 = 32 << 10;
@@ -35,12 +42,22 @@ struct Function {
     shared: u32,
 }
 
+/// What was queued last.
+#[derive(Default)]
+enum Last {
+    #[default]
+    Nothing,
+    /// A kernel, its blocks and shared memory.
+    Kernel(&'static Kernel, [u32; 3], u32),
+    /// A graph of so many kernels.
+    Graph(u64),
+}
+
 #[derive(Default)]
 struct Loaded {
     modules: HashMap<&'static str, sys::CUmodule>,
     functions: HashMap<&'static str, Function>,
-    /// The last kernel queued, its blocks and shared memory.
-    last: Option<(&'static Kernel, [u32; 3], u32)>,
+    last: Last,
     /// Kernels queued.
     launches: u64,
 }
@@ -54,8 +71,14 @@ pub struct CudaCard {
     loaded: Mutex<Loaded>,
     pool: Mutex<Pool>,
     staging: Mutex<Staging>,
+    copies: Copies,
+    /// Of the graph that is being recorded.
+    recording: Mutex<Option<Recording>>,
+    /// A recording is over.
+    recorded: Condvar,
     /// Wait after every kernel.
     synchronous: bool,
+    graphs: bool,
 }
 
 // SAFETY: the handles are the driver's, which any thread may use once the context is current there (`enter`); what
@@ -122,7 +145,9 @@ impl CudaCard {
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(fail)?;
         // SAFETY: the context was just retained.
         unsafe { result::ctx::set_current(context) }.map_err(fail)?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(fail)?;
+        let stream = || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(fail);
+        let copies = Copies { stream: stream()?, staging: Mutex::new(Staging::new()) };
+        let stream = stream()?;
         Ok(Arc::new(Self {
             found,
             handle,
@@ -131,7 +156,11 @@ impl CudaCard {
             loaded: Mutex::default(),
             pool: Mutex::default(),
             staging: Mutex::new(Staging::new()),
+            copies,
+            recording: Mutex::default(),
+            recorded: Condvar::new(),
             synchronous: std::env::var_os("GENESIS_CUDA_SYNC").is_some_and(|value| value != "0"),
+            graphs: std::env::var_os("GENESIS_CUDA_GRAPHS").is_none_or(|value| value != "0"),
         }))
     }
 
@@ -171,8 +200,10 @@ impl CudaCard {
         Ok(tensor.to_card(&card)?)
     }
 
-    /// Makes the context current on this thread: every call to the driver comes after this.
+    /// Makes the context current on this thread, once no other one records a graph: every call to the driver comes
+    /// after this.
     fn enter(&self) -> genesis_tensor::Result<()> {
+        self.is_recording();
         // SAFETY: the context lives until `drop`.
         unsafe { result::ctx::set_current(self.context) }
             .map_err(|error| self.failed("choosing the card", error))
@@ -180,12 +211,17 @@ impl CudaCard {
 
     fn failed(&self, what: &str, error: result::DriverError) -> TensorError {
         let last = match &lock(&self.loaded).last {
-            Some((kernel, grid, shared)) => format!(
+            Last::Kernel(kernel, grid, shared) => format!(
                 "; the last kernel was {} on a grid of {grid:?} blocks of {} threads with {shared} bytes of dynamic \
                  shared memory",
                 kernel.name, kernel.threads
             ),
-            None => String::new(),
+            Last::Graph(kernels) => {
+                format!(
+                    "; the last work was a graph of {kernels} kernels, which GENESIS_CUDA_SYNC=1 runs one by one"
+                )
+            }
+            Last::Nothing => String::new(),
         };
         let number = self.found.number;
         match failed(&format!("cuda:{number}: {what}"), error) {
@@ -200,6 +236,7 @@ impl CudaCard {
     /// What failed meanwhile.
     pub fn synchronize(&self) -> Result<()> {
         self.enter()?;
+        let _turn = self.unrecorded_turn("a wait")?;
         // SAFETY: the stream lives until `drop`.
         Ok(unsafe { result::stream::synchronize(self.stream) }
             .map_err(|error| self.failed("waiting", error))?)
@@ -216,10 +253,11 @@ impl CudaCard {
             let [x, y, z] = launch.grid;
             // The driver reads it during the call; it does not write it.
             let mut arguments = [launch.arguments.as_ptr().cast_mut().cast::<c_void>()];
+            let mut turn = self.turn();
             // SAFETY: the function is loaded, takes one parameter of these bytes (as the tests of the launches on an
             // emulated card show), and its addresses are those of live tensors: whoever frees one while this waits
             // gives it to the pool, whose next user comes later on the same stream.
-            unsafe {
+            let launched = unsafe {
                 result::launch_kernel(
                     function,
                     (x, y, z),
@@ -228,9 +266,13 @@ impl CudaCard {
                     self.stream,
                     &mut arguments,
                 )
-            }
-            .map_err(|error| self.failed("a launch", error))?;
-            if self.synchronous {
+            };
+            // What is recorded does not run, so there is nothing to wait for.
+            let wait = self.synchronous && turn.is_none();
+            turn.iter_mut().for_each(Recording::kernel);
+            drop(turn);
+            launched.map_err(|error| self.failed("a launch", error))?;
+            if wait {
                 self.synchronize()?;
             }
         }
@@ -286,7 +328,7 @@ impl CudaCard {
             function.shared = bytes;
         }
         loaded.functions.insert(kernel.name, function);
-        loaded.last = Some((kernel, launch.grid, launch.shared_bytes));
+        loaded.last = Last::Kernel(kernel, launch.grid, launch.shared_bytes);
         loaded.launches += 1;
         Ok(function.handle)
     }
@@ -314,6 +356,7 @@ impl Card for CudaCard {
     }
 
     fn allocate(&self, bytes: usize) -> genesis_tensor::Result<u64> {
+        let recording = self.is_recording();
         if let Some(address) = lock(&self.pool).take(bytes) {
             return Ok(address);
         }
@@ -321,7 +364,12 @@ impl Card for CudaCard {
         let size = rounded(bytes);
         // SAFETY: asks for memory of the current context.
         let mut given = unsafe { result::malloc_sync(size) };
-        if given.is_err() {
+        // What is free first, then what graphs reserve. A recording must not wait for the stream.
+        for graphs in [false, true] {
+            if given.is_ok() || recording || graphs && !lock(&self.pool).give_up_all() {
+                break;
+            }
+            let _turn = self.turn();
             // SAFETY: the stream lives until `drop`.
             unsafe { result::stream::synchronize(self.stream) }
                 .map_err(|error| self.failed("waiting", error))?;
@@ -349,6 +397,7 @@ impl Card for CudaCard {
             return Ok(());
         }
         self.enter()?;
+        let _turn = self.unrecorded_turn("an upload")?;
         // SAFETY: the context is current, and `to` is a block as long as `from`: tensors ask for both.
         unsafe { lock(&self.staging).upload(from, to, self.stream) }
     }
@@ -358,6 +407,7 @@ impl Card for CudaCard {
             return Ok(());
         }
         self.enter()?;
+        let _turn = self.unrecorded_turn("a download")?;
         // SAFETY: `from` is a block at least as long as `to`, which stays borrowed until the wait below is over.
         unsafe { result::memcpy_dtoh_async(to, from, self.stream) }
             .map_err(|error| self.failed("a download", error))?;
@@ -371,6 +421,7 @@ impl Card for CudaCard {
             return Ok(());
         }
         self.enter()?;
+        let _turn = self.turn();
         // SAFETY: both are blocks of at least `bytes`, live or, if freed, with later users on the same stream.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }
             .map_err(|error| self.failed("a copy", error))
@@ -384,12 +435,15 @@ impl Drop for CudaCard {
         unsafe {
             let _ = result::ctx::set_current(self.context);
             let _ = result::stream::synchronize(self.stream);
+            let _ = result::stream::synchronize(self.copies.stream);
             lock(&self.staging).release();
+            lock(&self.copies.staging).release();
             let free = lock(&self.pool).drain();
             self.release(free);
             for module in lock(&self.loaded).modules.values() {
                 let _ = result::module::unload(*module);
             }
+            let _ = result::stream::destroy(self.copies.stream);
             let _ = result::stream::destroy(self.stream);
             let _ = result::primary_ctx::release(self.handle);
         }

@@ -1,5 +1,5 @@
 //! Which blocks of a card's memory are free: a training step asks for the same sizes every time, so after the first
-//! ones the driver, which would wait for the whole card, is not asked again.
+//! ones the driver, which would wait for the whole card, is not asked again. What a graph has recorded is reserved to it.
 
 use genesis_tensor::Card;
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,7 @@ const LARGE_GRAIN: usize = 64 << 10;
 /// What a card's memory is used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Bytes in use by tensors and kernels.
+    /// Bytes in use by tensors and kernels, or reserved to graphs.
     pub live: usize,
     /// The highest `live` so far.
     pub peak: usize,
@@ -22,12 +22,43 @@ pub struct MemoryUse {
     pub driver_allocations: usize,
 }
 
+/// Free blocks by size.
+type Free = BTreeMap<usize, Vec<u64>>;
+
+/// A block in use.
+struct Block {
+    size: usize,
+    /// The graph that recorded it.
+    graph: Option<u64>,
+}
+
 /// Free blocks by size, blocks in use by address.
 #[derive(Default)]
 pub(super) struct Pool {
-    free: BTreeMap<usize, Vec<u64>>,
-    used: HashMap<u64, usize>,
+    free: Free,
+    used: HashMap<u64, Block>,
+    /// The free blocks of each graph: in use as far as others are concerned.
+    reserves: HashMap<u64, Free>,
+    /// The graph that is being recorded.
+    recording: Option<u64>,
+    /// Graphs so far.
+    graphs: u64,
     pub memory: MemoryUse,
+}
+
+/// The size of the smallest block of at least `wanted` bytes that is no more than a quarter larger.
+fn fit(free: &Free, wanted: usize) -> Option<usize> {
+    free.range(wanted..=wanted + wanted / 4).next().map(|(&size, _)| size)
+}
+
+/// Takes a block of this size.
+fn pop(free: &mut Free, size: usize) -> Option<u64> {
+    let blocks = free.get_mut(&size)?;
+    let address = blocks.pop();
+    if blocks.is_empty() {
+        free.remove(&size);
+    }
+    address
 }
 
 /// The size that is asked of the driver for `bytes`.
@@ -39,12 +70,17 @@ impl Pool {
     /// A free block of at least `bytes`, and no more than a quarter larger.
     pub fn take(&mut self, bytes: usize) -> Option<u64> {
         let wanted = rounded(bytes);
-        let (&size, _) = self.free.range(wanted..=wanted + wanted / 4).next()?;
-        let blocks = self.free.get_mut(&size)?;
-        let address = blocks.pop()?;
-        if blocks.is_empty() {
-            self.free.remove(&size);
+        let free = fit(&self.free, wanted);
+        if let Some(reserve) = self.recording.and_then(|graph| self.reserves.get_mut(&graph))
+            // The sizes are those that would be taken if all were in one place: a recording takes what a run took.
+            && let Some(size) = fit(reserve, wanted).filter(|&size| free.is_none_or(|free| size <= free))
+        {
+            let address = pop(reserve, size)?;
+            self.used.insert(address, Block { size, graph: self.recording });
+            return Some(address);
         }
+        let size = free?;
+        let address = pop(&mut self.free, size)?;
         self.enter(address, size);
         Some(address)
     }
@@ -58,17 +94,55 @@ impl Pool {
     }
 
     fn enter(&mut self, address: u64, size: usize) {
-        self.used.insert(address, size);
+        self.used.insert(address, Block { size, graph: self.recording });
         self.memory.live += size;
         self.memory.peak = self.memory.peak.max(self.memory.live);
     }
 
-    /// Takes a block back.
+    /// Takes a block back: to the graph that recorded it, or that records now and may have used it.
     pub fn give(&mut self, address: u64) {
-        if let Some(size) = self.used.remove(&address) {
-            self.memory.live -= size;
-            self.free.entry(size).or_default().push(address);
+        let Some(Block { size, graph }) = self.used.remove(&address) else { return };
+        let owner = graph.filter(|graph| self.reserves.contains_key(graph)).or(self.recording);
+        match owner.and_then(|graph| self.reserves.get_mut(&graph)) {
+            Some(reserve) => reserve.entry(size).or_default().push(address),
+            None => {
+                self.memory.live -= size;
+                self.free.entry(size).or_default().push(address);
+            }
         }
+    }
+
+    /// Begins to reserve what is taken and given back to a new graph; its number.
+    pub fn reserve(&mut self) -> u64 {
+        self.graphs += 1;
+        self.reserves.insert(self.graphs, Free::new());
+        self.recording = Some(self.graphs);
+        self.graphs
+    }
+
+    /// The graph is recorded: what is taken from now on is not for it.
+    pub fn end_recording(&mut self) {
+        self.recording = None;
+    }
+
+    /// True if a graph still has its memory.
+    pub fn reserves(&self, graph: u64) -> bool {
+        self.reserves.contains_key(&graph)
+    }
+
+    /// Frees what is reserved to a graph.
+    pub fn give_up(&mut self, graph: u64) {
+        for (size, blocks) in self.reserves.remove(&graph).unwrap_or_default() {
+            self.memory.live -= size * blocks.len();
+            self.free.entry(size).or_default().extend(blocks);
+        }
+    }
+
+    /// Frees what is reserved to any graph; false if nothing was.
+    pub fn give_up_all(&mut self) -> bool {
+        let graphs: Vec<u64> = self.reserves.keys().copied().collect();
+        graphs.iter().for_each(|&graph| self.give_up(graph));
+        !graphs.is_empty()
     }
 
     /// Forgets all free blocks, for the driver to take them back.
@@ -122,5 +196,36 @@ mod tests {
         assert_eq!(pool.drain(), [0x9000]);
         let memory = MemoryUse { live: 1024, peak: 1024 + (1 << 20), held: 1024, driver_allocations: 2 };
         assert_eq!(pool.memory, memory);
+    }
+
+    #[test]
+    fn what_a_graph_has_recorded_serves_nobody_else_until_it_is_given_up() {
+        let mut pool = Pool::default();
+        for address in [0x1000, 0x2000, 0x3000] {
+            pool.grown(address, 512);
+        }
+        pool.give(0x1000);
+        let graph = pool.reserve();
+        assert_eq!(pool.take(512), Some(0x1000), "free blocks first");
+        // Freed within the recording, also what was there before: it serves again within, and nowhere else.
+        pool.give(0x1000);
+        pool.give(0x2000);
+        assert_eq!((pool.take(512), pool.take(512), pool.take(512)), (Some(0x2000), Some(0x1000), None));
+        pool.give(0x1000);
+        pool.end_recording();
+        assert_eq!(pool.take(512), None);
+        assert_eq!(pool.drain(), [0u64; 0]);
+        assert_eq!(pool.memory.live, 3 * 512, "what is reserved counts as in use");
+        // What lived on comes back to the graph, what was never its does not.
+        pool.give(0x2000);
+        assert_eq!(pool.take(512), None);
+        pool.give(0x3000);
+        assert_eq!((pool.take(512), pool.take(512)), (Some(0x3000), None));
+        pool.give(0x3000);
+        assert!(pool.reserves(graph) && pool.give_up_all() && !pool.reserves(graph) && !pool.give_up_all());
+        assert_eq!(pool.memory.live, 0);
+        let mut all = pool.drain();
+        all.sort_unstable();
+        assert_eq!(all, [0x1000, 0x2000, 0x3000]);
     }
 }

@@ -1,8 +1,9 @@
 //! The way of a batch to the card: through page-locked buffers, from which the card fetches while the host goes on.
 
 use super::driver::failed;
+use super::event::Event;
 use cudarc::driver::result;
-use cudarc::driver::sys::{self, CUevent_flags};
+use cudarc::driver::sys;
 use genesis_tensor::Result;
 use std::ffi::c_void;
 
@@ -15,16 +16,16 @@ struct Slot {
     start: *mut c_void,
     bytes: usize,
     /// When the card has fetched what the slot held.
-    fetched: sys::CUevent,
+    fetched: Event,
 }
 
-/// Page-locked buffers.
+/// Page-locked buffers, for one stream.
 pub(super) struct Staging {
     slots: Vec<Slot>,
     next: usize,
 }
 
-// SAFETY: the pointers are to memory and events of the driver, which any thread may use; the lock around `Staging`
+// SAFETY: the pointers are to memory of the driver, which any thread may use; the lock around `Staging`
 // keeps them to one at a time.
 unsafe impl Send for Staging {}
 
@@ -55,8 +56,8 @@ impl Staging {
         let buffer = unsafe { std::slice::from_raw_parts(slot.start.cast::<u8>(), from.len()) };
         // SAFETY: by this function's contract.
         unsafe { result::memcpy_htod_async(to, buffer, stream) }.map_err(|e| failed("an upload", e))?;
-        // SAFETY: the event was made by `event::create` in this context.
-        unsafe { result::event::record(slot.fetched, stream) }.map_err(|e| failed("an event", e))
+        // SAFETY: by this function's contract.
+        unsafe { slot.fetched.record(stream) }.map_err(|e| failed("an event", e))
     }
 
     /// The next slot, free and of at least `bytes`.
@@ -67,9 +68,7 @@ impl Staging {
             self.slots.push(Slot::new(bytes)?);
         }
         let slot = &mut self.slots[number];
-        // SAFETY: the event exists; one that was never recorded is over.
-        unsafe { result::event::synchronize(slot.fetched) }
-            .map_err(|e| failed("waiting for an upload", e))?;
+        slot.fetched.wait().map_err(|e| failed("waiting for an upload", e))?;
         if slot.bytes < bytes {
             slot.release();
             *slot = Slot::new(bytes)?;
@@ -90,15 +89,12 @@ impl Slot {
         // SAFETY: asks for memory of the current context.
         let start = unsafe { result::malloc_host(bytes, 0) }
             .map_err(|e| failed(&format!("{bytes} bytes of page-locked memory"), e))?;
-        let fetched = result::event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING)
-            .map_err(|e| failed("making an event", e))?;
+        let fetched = Event::new().map_err(|e| failed("making an event", e))?;
         Ok(Self { start, bytes, fetched })
     }
 
     fn release(&self) {
-        // SAFETY: both were made in `new`, and whoever calls this uses them no more. Failure would leak them.
+        // SAFETY: made in `new`, and whoever calls this uses it no more. Failure would leak it.
         let _ = unsafe { result::free_host(self.start) };
-        // SAFETY: as above.
-        let _ = unsafe { result::event::destroy(self.fetched) };
     }
 }

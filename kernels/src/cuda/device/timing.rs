@@ -1,12 +1,12 @@
 //! Times on a card, by its own clock, and its ceilings: multiply-adds in registers (`peak.cu`), and a copy.
 
 use super::CudaCard;
+use super::event::Event;
 use super::pool::Scratch;
 use crate::Result;
 use crate::cuda::{Address, Launch};
 use bytemuck::{Pod, Zeroable};
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{CUevent, CUevent_flags};
+use cudarc::driver::result::DriverError;
 use genesis_tensor::{Card, Error};
 
 /// Threads of a block of `peak.cu`.
@@ -27,22 +27,6 @@ struct PeakArguments {
     factor: f32,
 }
 
-/// An event, destroyed when dropped.
-struct Event(CUevent);
-
-impl Event {
-    fn new() -> std::result::Result<Self, DriverError> {
-        Ok(Self(result::event::create(CUevent_flags::CU_EVENT_DEFAULT)?))
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: made in `new`, used no more. Failure would leak it.
-        let _ = unsafe { result::event::destroy(self.0) };
-    }
-}
-
 impl CudaCard {
     /// Seconds between the start and the end of what `work` queues, by the card's clock; waits for it.
     ///
@@ -50,17 +34,17 @@ impl CudaCard {
     /// `work`'s; a kernel that failed.
     pub fn time<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
         self.enter()?;
+        drop(self.unrecorded_turn("timing")?);
         let fail = |error: DriverError| -> Error { self.failed("timing", error) };
-        let (start, end) = (Event::new().map_err(fail)?, Event::new().map_err(fail)?);
+        let (start, end) = (Event::timed().map_err(fail)?, Event::timed().map_err(fail)?);
         // SAFETY: events and stream are of this card's context, which is current.
-        unsafe { result::event::record(start.0, self.stream) }.map_err(fail)?;
+        unsafe { start.record(self.stream) }.map_err(fail)?;
         let made = work()?;
         self.enter()?;
         // SAFETY: as above.
-        unsafe { result::event::record(end.0, self.stream) }.map_err(fail)?;
+        unsafe { end.record(self.stream) }.map_err(fail)?;
         self.synchronize()?;
-        // SAFETY: both events are over.
-        let milliseconds = unsafe { result::event::elapsed(start.0, end.0) }.map_err(fail)?;
+        let milliseconds = end.milliseconds_since(&start).map_err(fail)?;
         Ok((made, f64::from(milliseconds) / 1e3))
     }
 

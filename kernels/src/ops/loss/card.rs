@@ -14,7 +14,8 @@ fn plan(op: Loss, tensors: &[&Tensor], dtype: DType) -> Result<Plan> {
     Plan::new(op, &shapes, dtype.into())
 }
 
-/// The loss, and what backward reads. Waits for the card: what is no probability or no class is told at once.
+/// The loss, and what backward reads. Waits for the card: what is no probability or no class is told at once, or after
+/// each launch of the graph that is recorded.
 pub fn forward(card: &Arc<CudaCard>, op: Loss, inputs: &[&Tensor]) -> Result<(Tensor, SavedLoss)> {
     let dtype = inputs[0].dtype();
     let plan = plan(op, inputs, dtype)?;
@@ -34,11 +35,13 @@ pub fn forward(card: &Arc<CudaCard>, op: Loss, inputs: &[&Tensor]) -> Result<(Te
         loss: address_mut(&mut loss)?,
     };
     card.run_with(|workspace| plan.forward(buffers, workspace))?;
-    let invalid = sums.window(2 * plan.invalid(), [2])?.to_host()?;
-    let invalid = bytemuck::pod_read_unaligned::<f64>(invalid.bytes());
-    if invalid != 0.0 {
-        return Err(Error::operation(Loss::NAME, format!("{invalid} values are {}", out_of_range(op))));
-    }
+    card.check(sums.window(2 * plan.invalid(), [2])?, move |invalid| {
+        let invalid = bytemuck::pod_read_unaligned::<f64>(invalid.bytes());
+        match invalid == 0.0 {
+            true => Ok(()),
+            false => Err(Error::operation(Loss::NAME, format!("{invalid} values are {}", out_of_range(op)))),
+        }
+    })?;
     let saved = SavedLoss {
         prediction: kept.unwrap_or_else(|| inputs[0].clone()),
         target: inputs[1].clone(),

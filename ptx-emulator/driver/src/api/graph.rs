@@ -60,6 +60,7 @@ driver! {
     fn cuGraphLaunch(executable: *mut c_void, stream: *mut c_void) {
         let mut card = current()?;
         let work = card.graphs.get(&executable.addr()).cloned().ok_or(Status::InvalidHandle)?;
+        card.report(&format!("graph of {}", work.len()));
         work.iter().try_for_each(|operation| card.submit(stream.addr(), operation.clone()))
     }
 
