@@ -1,7 +1,8 @@
 //! conv3d: every path, forward and all gradients.
 
-use crate::card::{Card, close, noise, tolerance};
+use crate::card::{Card, close, noise};
 use genesis_kernels::Array;
+use genesis_kernels::cuda::cases::{Convolution, Operator};
 use genesis_kernels::cuda::{Format, NULL};
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::batch_norm::cuda::{Moments, Plan as BatchNormPlan, Running, Tables};
@@ -16,56 +17,17 @@ const SAME: Conv3d =
 type Results = Vec<Array>;
 
 fn run(op: Conv3d, image: [usize; 4], channels: &[usize], outputs: usize, format: Format) -> Results {
-    let label = format!("{op:?} {image:?} {channels:?}->{outputs} {format:?}");
-    let [batch, d, h, w] = image;
-    let mut card = Card::default();
-    let mut shapes: Vec<Shape> = channels.iter().map(|&c| Shape::from([batch, d, h, w, c])).collect();
-    let [kd, kh, kw] = op.kernel;
-    shapes.push(Shape::from([outputs, channels.iter().sum(), kd, kh, kw]));
-    if op.bias {
-        shapes.push(Shape::from([outputs]));
-    }
-    let (mut inputs, mut addresses) = (Vec::new(), Vec::new());
-    for (seed, &shape) in shapes.iter().enumerate() {
-        let format = if seed < op.inputs { format } else { Format::F32 };
-        let (address, array) = card.upload(&noise(shape, seed as u64 + 1), format);
-        addresses.push(address);
-        inputs.push(array);
-    }
-    let plan = Plan::new(&op, &shapes, format).unwrap();
-    let weight = addresses[op.inputs];
-    let bias = addresses.get(op.inputs + 1).copied().unwrap_or(NULL);
-    let activations = &addresses[..op.inputs];
+    let operator = Operator::Plain(op);
+    check(&Convolution { operator, image, channels: channels.to_vec(), outputs, format })
+}
 
-    let y_shape = op.infer(&shapes).unwrap();
-    let y = card.room_for(y_shape, format);
-    card.run_with(|workspace| plan.forward(activations, weight, bias, y, NULL, workspace));
-    let mut results = vec![card.download(y, y_shape, format)];
-    let wanted = op.reference(&inputs);
-    close(&format!("{label}: y"), &results[0], &wanted, tolerance(format));
-
-    let (dy, dy_array) = card.upload(&noise(y_shape, 99), format);
-    let gradients = op.reference_backward(&inputs, &dy_array);
-    for (input, &shape) in shapes[..op.inputs].iter().enumerate() {
-        let dx = card.room_for(shape, format);
-        card.run_with(|workspace| plan.input_gradient(input, dy, weight, dx, workspace));
-        let found = card.download(dx, shape, format);
-        close(&format!("{label}: dx {input}"), &found, gradients[input].as_ref().unwrap(), tolerance(format));
-        results.push(found);
+/// Output and every gradient of a case, each within its tolerance.
+pub fn check(case: &Convolution) -> Results {
+    let parts = case.run(&mut Card::default()).unwrap();
+    for part in &parts {
+        close(&format!("{}: {}", case.label(), part.name), &part.found, &part.wanted, part.tolerance);
     }
-    let dw = card.room_for(shapes[op.inputs], Format::F32);
-    card.run_with(|workspace| plan.weight_gradient(activations, dy, dw, workspace));
-    let found = card.download(dw, shapes[op.inputs], Format::F32);
-    close(&format!("{label}: dw"), &found, gradients[op.inputs].as_ref().unwrap(), tolerance(format));
-    results.push(found);
-    if op.bias && format != Format::F16 {
-        let db = card.room(outputs * 4);
-        card.run_with(|workspace| plan.bias_gradient(dy, db, workspace));
-        let found = card.download(db, [outputs], Format::F32);
-        close(&format!("{label}: db"), &found, gradients[op.inputs + 1].as_ref().unwrap(), 1e-5);
-        results.push(found);
-    }
-    results
+    parts.into_iter().map(|part| part.found).collect()
 }
 
 #[test]

@@ -94,8 +94,9 @@ impl Record {
                     return Some(self.write);
                 }
             }
-            // Whoever wrote this value first stays on record, so that a read without a barrier is still found.
-            Deed::SameWrite if !self.write.none() => return None,
+            // Of several that write this value at a time the first stays on record, so that a read without a barrier is
+            // still found. A value from before the last barrier is written anew: its readers need a barrier again.
+            Deed::SameWrite if unordered(self.write) => return None,
             Deed::SameWrite => {}
         }
         if deed == Deed::Read {
