@@ -17,6 +17,8 @@ pub struct Card {
     modules: BTreeMap<&'static str, Module>,
     /// What each launch did, by kernel.
     pub counters: Vec<(&'static str, Counters)>,
+    /// Different bytes of device memory that each launch read, and wrote.
+    pub touched: Vec<[u64; 2]>,
     /// A module's text with a planted fault.
     planted: Option<(&'static str, String)>,
     /// What was found of it; nothing runs from then on.
@@ -59,7 +61,10 @@ impl Card {
                 &options,
             );
             match result {
-                Ok(counters) => self.counters.push((launch.kernel.name, counters)),
+                Ok(counters) => {
+                    self.counters.push((launch.kernel.name, counters));
+                    self.touched.push(self.memory.touched());
+                }
                 Err(LaunchError::Finding(found)) if self.planted.is_some() => self.finding = Some(*found),
                 Err(cause) => panic!("{}: {cause}", launch.kernel.name),
             }

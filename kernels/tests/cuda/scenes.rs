@@ -42,9 +42,15 @@ pub fn all() -> Vec<Scene> {
         // Eight taps of so many outputs are columns.
         all.extend([64, 8].map(|outputs| doubled(format, outputs)));
     }
-    for (format, widths) in [(Format::F32, [32, 64]), (Format::Bf16, [31, 63])] {
-        let [one, other] = widths;
-        all.extend([direct(format, one, other), direct(format, other, one)]);
+    // f32 as in the network's layers, the first and the last included; bf16 in channels that tensor cores do not take.
+    for [channels, outputs] in [[32, 64], [64, 32], [1, 32], [32, 1], [3, 3]] {
+        all.push(direct(Format::F32, channels, outputs));
+    }
+    for [channels, outputs] in [[31, 63], [63, 31], [1, 32], [32, 1], [3, 3]] {
+        all.push(direct(Format::Bf16, channels, outputs));
+    }
+    for format in [Format::F32, Format::Bf16] {
+        all.extend([[8, 64], [64, 8]].map(|[channels, outputs]| strided(format, channels, outputs)));
     }
     for format in [Format::F32, Format::Bf16] {
         for width in [64, 33] {
@@ -114,6 +120,18 @@ fn direct(format: Format, channels: usize, outputs: usize) -> Scene {
         let shapes = [Shape::from([1, 4, 8, 8, channels]), Shape::from([outputs, channels, 3, 3, 3])];
         convolve(card, &op, shapes, Shape::from([1, 4, 8, 8, outputs]), format);
     })
+}
+
+/// A stride of 2: its input gradient runs directly in every format.
+fn strided(format: Format, channels: usize, outputs: usize) -> Scene {
+    let op = Conv3d { stride: [2; 3], bias: false, ..Conv3d::same(3) };
+    scene(
+        format!("8×8×8 → 4×4×4, {channels} → {outputs}, kernel 3³, {}", name(format)),
+        move |card| {
+            let shapes = [Shape::from([1, 8, 8, 8, channels]), Shape::from([outputs, channels, 3, 3, 3])];
+            convolve(card, &op, shapes, Shape::from([1, 4, 4, 4, outputs]), format);
+        },
+    )
 }
 
 fn doubled(format: Format, outputs: usize) -> Scene {

@@ -178,6 +178,18 @@ impl Shadow {
         }
         None
     }
+
+    /// Bytes that a launch read, and that it wrote.
+    pub fn touched(&self, launch: u64) -> [u64; 2] {
+        let mut bytes = [0; 2];
+        for page in self.pages.iter().flatten().filter(|page| page.launch == launch) {
+            for record in &page.records {
+                bytes[0] += if record.reads[0].none() { 0 } else { page.grain as u64 };
+                bytes[1] += if record.write.none() { 0 } else { page.grain as u64 };
+            }
+        }
+        bytes
+    }
 }
 
 /// One bit for each byte: written or not.
