@@ -7,7 +7,7 @@ use crate::scenes::{self, Scene};
 use genesis_kernels::cuda::cases::{Convolution, Part, on_tensor_cores};
 use genesis_kernels::cuda::{Format, KERNELS, Kernel, ptx};
 use ptx_emulator::{Finding, FindingKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -36,6 +36,8 @@ fn every_kernel_of_the_table_runs_in_a_scene() {
     let missing: Vec<&str> =
         KERNELS.iter().map(|kernel| kernel.name).filter(|name| !known.contains_key(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+    let shapes: BTreeSet<String> = scenes::all().into_iter().map(|scene| scene.shape).collect();
+    assert_eq!(shapes.len(), scenes::all().len(), "two scenes of one name");
 }
 
 fn kernel(name: &str) -> &'static Kernel {
