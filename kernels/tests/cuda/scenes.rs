@@ -46,11 +46,12 @@ pub fn all() -> Vec<Scene> {
     for [channels, outputs] in [[32, 64], [64, 32], [1, 32], [32, 1], [3, 3]] {
         all.push(direct(Format::F32, channels, outputs));
     }
-    for [channels, outputs] in [[31, 63], [63, 31], [1, 32], [32, 1], [3, 3]] {
+    for [channels, outputs] in [[31, 63], [63, 31], [1, 32], [32, 1], [3, 3], [32, 33], [32, 17]] {
         all.push(direct(Format::Bf16, channels, outputs));
     }
     for format in [Format::F32, Format::Bf16] {
-        all.extend([[8, 64], [64, 8]].map(|[channels, outputs]| strided(format, channels, outputs)));
+        let ends = [[8, 64], [64, 8], [32, 64], [31, 33]];
+        all.extend(ends.map(|[channels, outputs]| strided(format, channels, outputs)));
     }
     for format in [Format::F32, Format::Bf16] {
         for width in [64, 33] {

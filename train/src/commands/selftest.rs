@@ -6,7 +6,9 @@ use crate::{Error, Result};
 use clap::Args;
 use comfy_table::{Table, presets};
 use genesis_kernels::case::{Outcome, Runnable};
-use genesis_kernels::cuda::cases::{Buffers, Convolution, LOOPS, Machine, Part, on_tensor_cores, outcome};
+use genesis_kernels::cuda::cases::{
+    Buffers, Convolution, LOOPS, Machine, Part, directly, on_tensor_cores, outcome,
+};
 use genesis_kernels::cuda::{CudaCard, Format, KERNELS};
 use genesis_kernels::op::{Entry, Operation};
 use genesis_kernels::ops::conv_transpose3d::ConvTranspose3d;
@@ -133,17 +135,19 @@ fn check_name(name: &str, on_card: bool) -> Result<()> {
     }
 }
 
-/// f16 and tf32 on tensor cores, which no tensor asks for.
+/// f16 and tf32 on tensor cores, which no tensor asks for, and every convolution of any shape.
 fn test_formats(card: &Arc<CudaCard>, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut groups = Vec::new();
     for format in [Format::F16, Format::Tf32] {
-        for (operation, cases) in
-            [Conv3d::NAME, ConvTranspose3d::NAME].into_iter().zip(on_tensor_cores(format))
-        {
-            for case in cases.iter().filter(|_| wanted(operation)) {
-                let run = |machine: &mut dyn Machine| Convolution::run(case, machine);
-                rows.extend(test_buffers(card, operation, &case.label(), run));
-            }
+        let [plain, transposed] = on_tensor_cores(format);
+        groups.extend([(Conv3d::NAME, plain), (ConvTranspose3d::NAME, transposed)]);
+    }
+    groups.extend([Format::F32, Format::Bf16].map(|format| (Conv3d::NAME, directly(format))));
+    let mut rows = Vec::new();
+    for (operation, cases) in groups.iter().filter(|(operation, _)| wanted(operation)) {
+        for case in cases {
+            let run = |machine: &mut dyn Machine| Convolution::run(case, machine);
+            rows.extend(test_buffers(card, operation, &case.label(), run));
         }
     }
     rows

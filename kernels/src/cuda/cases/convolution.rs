@@ -253,6 +253,24 @@ pub fn on_tensor_cores(format: Format) -> [Vec<Convolution>; 2] {
     [plain, transposed]
 }
 
+/// Cases of the kernels that take any shape, in f32 or bf16: the network's first and last layers, channels in 16 bytes
+/// and not, strides.
+pub fn directly(format: Format) -> Vec<Convolution> {
+    let same = Conv3d::same(3);
+    let strided = Conv3d { stride: [2; 3], ..same };
+    let case = |op: Conv3d, [channels, outputs]: [usize; 2]| Convolution {
+        operator: Operator::Plain(op),
+        image: if channels > outputs { [3, 3, 2, 3] } else { [1, 5, 4, 7] },
+        channels: vec![channels],
+        outputs,
+        format,
+    };
+    let whole =
+        [[1, 32], [32, 1], [3, 3], [31, 63], [63, 31], [32, 64], [64, 32], [32, 33], [32, 17], [40, 3]];
+    let halved = [[8, 64], [64, 8], [32, 64], [31, 33], [3, 1]];
+    whole.map(|ends| case(same, ends)).into_iter().chain(halved.map(|ends| case(strided, ends))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,10 @@
 //! Checks of kernels in plain buffers, for the formats and kernels that no tensor reaches: f16 and tf32 on tensor cores,
-//! casts, the ceilings' loops. The tests run them on an emulated card, `genesis selftest --device` on a driver's.
+//! casts, the ceilings' loops; and every kernel of the convolutions that take any shape. The tests run them on an emulated card, `genesis selftest --device` on a driver's.
 
 mod convolution;
 mod loops;
 
-pub use convolution::{Convolution, Operator, on_tensor_cores};
+pub use convolution::{Convolution, Operator, directly, on_tensor_cores};
 pub use loops::{LOOPS, Loop};
 
 use super::{Address, CudaCard, Format, Launch, Workspace};
