@@ -120,6 +120,7 @@ fn adam() -> Outcome {
     close(&memory.download(places[0], count)?, &expected, 1e-6);
     assert_eq!(counters.loads.efficiency(), 1.0);
     assert_eq!(counters.divergences, 1, "the last warp is partly outside");
+    assert_eq!(memory.touched(), [4 * 4000, 3 * 4000], "p, g, m, v read; p, m, v written");
     Ok(())
 }
 

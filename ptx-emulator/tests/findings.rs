@@ -69,6 +69,23 @@ fn a_missing_second_barrier() {
     assert!(words.iter().enumerate().all(|(i, &v)| v == 3 * (63 - i as u32) + 3));
 }
 
+/// The word has the value already: a barrier is missing all the same.
+#[test]
+fn a_missing_barrier_behind_a_write_that_changes_nothing() {
+    let body = |barrier: &str| {
+        kernel(
+            "",
+            &format!(
+                "{SHARED}st.shared.u32 [%r4], 0;\nbar.sync 0;\nst.shared.u32 [%r4], 0; // again\n{barrier}\n\
+                 xor.b32 %r5, %r2, 252; add.u32 %r5, %r3, %r5;\nld.shared.u32 %r6, [%r5];\nst.global.u32 [%rd2], %r6;"
+            ),
+        )
+    };
+    let (text, found) = (body(""), finding(&body(""), Grid::line(1, 64), 256));
+    named(&found, line(&text, "// again"), line(&text, "ld.shared"));
+    run(&body("bar.sync 0;"), Grid::line(1, 64), &[0; 64]);
+}
+
 #[test]
 fn races_in_global_memory() {
     let body = "mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mad.lo.u32 %r1, %r2, 64, %r1;\nst.global.u32 [%rd1], %r1;";

@@ -1,16 +1,21 @@
 //! `--device cuda:0` of the unchanged program, on the emulated card (Linux: a `libcuda.so` is put in the driver's place).
 #![cfg(target_os = "linux")]
 
+use genesis_kernels::OPS;
+use genesis_kernels::cuda::cases::on_tensor_cores;
+use genesis_kernels::cuda::{Format, KERNELS};
 use genesis_tests::card::{on_card, succeed_on_card};
 use genesis_tests::runs::{Trained, difference, trained};
 use genesis_tests::{genesis, small_cubes, succeed};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Bounds and alignment alone: kernels are tested with every check by `selftest`, whole steps take long.
 const QUICK: &[(&str, &str)] = &[("PTX_EMULATOR_CHECKS", "none")];
 
-fn selftest(operations: &[&str], variables: &[(&str, &str)]) -> usize {
+/// How many checks ran on the card, and which kernels.
+fn selftest(operations: &[&str], variables: &[(&str, &str)]) -> (usize, BTreeSet<String>) {
     let mut arguments = vec!["selftest", "--device", "cuda:0", "--json"];
     arguments.extend(operations);
     let report: Value = serde_json::from_str(&succeed_on_card(&arguments, variables)).unwrap();
@@ -18,29 +23,42 @@ fn selftest(operations: &[&str], variables: &[(&str, &str)]) -> usize {
     let rows = report["results"].as_array().unwrap();
     let on_card = rows.iter().filter(|row| row["mode"].as_str().unwrap().ends_with("cuda:0")).count();
     assert!(on_card * 2 > rows.len(), "{on_card} of {} checks ran on the card", rows.len());
-    on_card
+    let kernels = report["kernels"].as_array().unwrap();
+    (on_card, kernels.iter().map(|kernel| kernel.as_str().unwrap().to_string()).collect())
 }
 
+/// In two halves at a time, which is the whole of `genesis selftest --device cuda:0`.
 #[test]
-fn convolutions_pass_their_cases_with_every_check() {
-    assert!(selftest(&["conv3d", "conv_transpose3d", "linear"], &[]) > 150);
-}
-
-#[test]
-fn all_other_operations_pass_their_cases_with_every_check() {
-    let others =
-        ["activation", "batch_norm", "concat", "global_average_pool", "loss", "max_pool3d", "optimizer"];
-    assert!(selftest(&others, &[]) > 1000);
+fn every_case_passes_with_every_check_and_every_kernel_runs() {
+    let convolutions = ["conv3d", "conv_transpose3d", "linear"];
+    let mut others: Vec<&str> = OPS.iter().map(|entry| entry.name).collect();
+    others.retain(|name| !convolutions.contains(name));
+    others.push("elementwise");
+    let [first, second] = std::thread::scope(|scope| {
+        let halves = [&convolutions[..], &others].map(|half| scope.spawn(move || selftest(half, &[])));
+        halves.map(|half| half.join().unwrap())
+    });
+    assert!(first.0 > 250 && second.0 > 1000, "{} and {}", first.0, second.0);
+    let launched: BTreeSet<String> = first.1.union(&second.1).cloned().collect();
+    let all: BTreeSet<String> = KERNELS.iter().map(|kernel| kernel.name.to_string()).collect();
+    assert_eq!(launched, all);
 }
 
 /// Every operation has at least twelve shapes in each number format.
 #[test]
 fn there_are_shapes_enough() {
-    for entry in genesis_kernels::OPS {
+    for entry in OPS {
         let cases = (entry.cases)();
         let bf16 = cases.iter().filter(|case| case.label().ends_with("bf16")).count();
         // Parameters, which optimisers change, are f32 whatever activations are.
         assert!(cases.len() - bf16 >= 12 && (bf16 >= 12 || entry.name == "optimizer"), "{}", entry.name);
+    }
+    // Beside tensors' formats those of tensor cores.
+    for format in [Format::F16, Format::Tf32] {
+        for cases in on_tensor_cores(format) {
+            assert!(cases.len() >= 12);
+            assert!([1, 3].iter().all(|&batch| cases.iter().any(|case| case.image[0] == batch)));
+        }
     }
 }
 

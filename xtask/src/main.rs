@@ -1,5 +1,5 @@
-//! `cargo xtask ptx`: makes the PTX in `kernels/ptx` from the CUDA kernels. `cargo xtask trust`: runs the tests of
-//! trust and writes their table.
+//! `cargo xtask ptx`: makes the PTX in `kernels/ptx` from the CUDA kernels. `cargo xtask cuda`: says what can be said of
+//! their performance without a card. `cargo xtask trust`: runs the tests of trust and writes their table.
 //!
 //! ```text
 //! cargo xtask ptx               compile what has changed, write the PTX
@@ -7,17 +7,22 @@
 //!                               registers or uses more of them than `xtask/registers.txt` says
 //! cargo xtask ptx --resources   registers, shared memory and occupancy of every kernel as a table
 //! cargo xtask ptx --registers   what `xtask/registers.txt` is to hold
+//! cargo xtask cuda              renew the tables of `docs/cuda.md`: assembler, disassembler, emulator, bounds on paper
 //! cargo xtask trust [--long] [TEST…]   run the tests of trust, renew the tables of `docs/trust.md`
 //! cargo xtask coverage [SECONDS]       what fuzzing reaches of each reader, into the same page [60 seconds each]
 //! ```
 //!
 //! The compiler is NVRTC from one pinned Python wheel, found in `$GENESIS_NVRTC` (a folder with `libnvrtc.so.12`)
-//! or fetched by pip into the target folder, its hash checked. Nothing else in the repository needs it.
+//! or fetched by pip into the target folder, its hash checked. Nothing else in the repository needs it. `cargo xtask cuda`
+//! wants the disassembler too, likewise ($GENESIS_NVDISASM, or one pinned wheel); without it that table is left out, aloud.
 
 mod coverage;
+mod cuda;
 mod nvrtc;
 mod ptx;
 mod resources;
+mod roofline;
+mod sass;
 mod sources;
 mod trust;
 mod wheel;
@@ -29,7 +34,7 @@ mod table;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ptx [--check | --resources | --registers]\n       cargo xtask trust [--long] [TEST…]\n       \
+const USAGE: &str = "usage: cargo xtask ptx [--check | --resources | --registers]\n       cargo xtask cuda\n       cargo xtask trust [--long] [TEST…]\n       \
      cargo xtask coverage [SECONDS]";
 
 fn main() -> ExitCode {
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
         ["ptx", "--check"] => ptx::check().and_then(|()| resources::check()),
         ["ptx", "--resources"] => resources::print(),
         ["ptx", "--registers"] => resources::record(),
+        ["cuda"] => cuda::run(),
         ["trust", "--long", ref names @ ..] => trust::run(true, names),
         ["trust", ref names @ ..] if names.iter().all(|name| !name.starts_with('-')) => {
             trust::run(false, names)

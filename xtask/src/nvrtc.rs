@@ -32,7 +32,7 @@ pub struct Nvrtc {
 pub enum Output {
     /// PTX text.
     Ptx,
-    /// Machine code, of which only the log of the assembler is wanted.
+    /// Machine code, and the assembler's log.
     Cubin,
 }
 

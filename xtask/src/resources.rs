@@ -167,32 +167,51 @@ pub fn record() -> Result<()> {
     Ok(())
 }
 
-/// Prints the table as Markdown.
+/// The table as Markdown.
 ///
 /// # Errors
 /// As [`check`].
-pub fn print() -> Result<()> {
-    println!(
-        "| kernel | threads | shared bytes | registers sm_80 / 86 / 89 / 90 | blocks, occupancy sm_80 / 86 / 89 / 90 |"
-    );
-    println!("| --- | --- | --- | --- | --- |");
+pub fn table() -> Result<String> {
     let measured = measure()?;
+    let complaints = complaints(&measured, &limits()?);
+    if !complaints.is_empty() {
+        return Err(complaints.join("\n"));
+    }
+    let names = ARCHITECTURES.map(|architecture| architecture.name.trim_start_matches("sm_")).join(" / ");
+    let mut lines = vec![
+        format!(
+            "| kernel | threads | static + dynamic shared bytes | registers sm_{names} | spilled bytes | \
+             blocks, occupancy sm_{names} |"
+        ),
+        "| --- | ---: | ---: | --- | ---: | --- |".to_string(),
+    ];
     for Measured { kernel, usages } in &measured {
-        let (mut registers, mut occupancies, mut shared) = (Vec::new(), Vec::new(), 0);
+        let (mut registers, mut occupancies) = (Vec::new(), Vec::new());
         for (architecture, usage) in ARCHITECTURES.iter().zip(usages) {
-            shared = usage.shared_bytes + kernel.shared_bytes;
+            let shared = usage.shared_bytes + kernel.shared_bytes;
             let blocks = architecture.resident(kernel.threads, usage.registers, shared);
             let percent = 100 * blocks * kernel.threads.div_ceil(32) / architecture.warps;
             registers.push(usage.registers.to_string());
             occupancies.push(format!("{blocks}, {percent} %"));
         }
+        let fixed = usages.iter().map(|usage| usage.shared_bytes).max().unwrap_or(0);
+        let spilled: u32 = usages.iter().map(|usage| usage.spilled_bytes).sum();
         let (registers, occupancies) = (registers.join(" / "), occupancies.join(" / "));
-        println!("| `{}` | {} | {shared} | {registers} | {occupancies} |", kernel.name, kernel.threads);
+        lines.push(format!(
+            "| `{}` | {} | {fixed} + {} | {registers} | {spilled} | {occupancies} |",
+            kernel.name, kernel.threads, kernel.shared_bytes
+        ));
     }
-    match &complaints(&measured, &limits()?)[..] {
-        [] => Ok(()),
-        complaints => Err(complaints.join("\n")),
-    }
+    Ok(lines.join("\n"))
+}
+
+/// Prints the table.
+///
+/// # Errors
+/// As [`check`].
+pub fn print() -> Result<()> {
+    println!("{}", table()?);
+    Ok(())
 }
 
 #[cfg(test)]

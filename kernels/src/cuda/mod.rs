@@ -21,6 +21,7 @@
 //!
 //! Tiles, resources and limits: `docs/kernels/cuda.md`.
 
+pub mod cases;
 pub mod channels;
 pub mod convolution;
 pub mod device;

@@ -1,11 +1,14 @@
 //! An emulated card: uploads, launches, downloads.
 
-use genesis_kernels::Array;
+use genesis_kernels::cuda::cases::{self, Build, Machine};
 use genesis_kernels::cuda::{Address, Format, Launch, Workspace, ptx};
+use genesis_kernels::{Array, Error, Result};
 use genesis_tensor::Shape;
-use half::{bf16, f16};
-use ptx_emulator::{Argument, Counters, Grid, Memory, Module, Options};
+use ptx_emulator::{Argument, Counters, Finding, Grid, LaunchError, Memory, Module, Options};
 use std::collections::BTreeMap;
+
+#[allow(unused_imports, reason = "the counts need no values")]
+pub use genesis_kernels::cuda::cases::{noise, tolerance};
 
 /// Device memory and the modules loaded so far.
 #[derive(Default)]
@@ -14,15 +17,32 @@ pub struct Card {
     modules: BTreeMap<&'static str, Module>,
     /// What each launch did, by kernel.
     pub counters: Vec<(&'static str, Counters)>,
+    /// Different bytes of device memory that each launch read, and wrote.
+    pub touched: Vec<[u64; 2]>,
+    /// A module's text with a planted fault.
+    planted: Option<(&'static str, String)>,
+    /// What was found of it; nothing runs from then on.
+    pub finding: Option<Finding>,
 }
 
 impl Card {
+    /// A card whose module `name` is `text`; a finding does not end the test, but all that the card does.
+    #[allow(dead_code, reason = "the counts plant nothing")]
+    pub fn with_planted(name: &'static str, text: String) -> Self {
+        Self { planted: Some((name, text)), ..Self::default() }
+    }
+
     /// Runs launches in order, every access checked.
     pub fn run(&mut self, launches: &[Launch]) {
         for launch in launches {
+            if self.finding.is_some() {
+                return;
+            }
             let name = launch.kernel.module;
             if !self.modules.contains_key(name) {
-                let module = Module::load(ptx(name).unwrap(), &mut self.memory);
+                let planted = self.planted.as_ref().filter(|(module, _)| *module == name);
+                let text = planted.map_or_else(|| ptx(name).unwrap(), |(_, text)| text);
+                let module = Module::load(text, &mut self.memory);
                 let module = module.unwrap_or_else(|cause| panic!("{name}: {cause}"));
                 self.modules.insert(name, module);
             }
@@ -40,13 +60,19 @@ impl Card {
                 &arguments,
                 &options,
             );
-            let counters = result.unwrap_or_else(|cause| panic!("{}: {cause}", launch.kernel.name));
-            self.counters.push((launch.kernel.name, counters));
+            match result {
+                Ok(counters) => {
+                    self.counters.push((launch.kernel.name, counters));
+                    self.touched.push(self.memory.touched());
+                }
+                Err(LaunchError::Finding(found)) if self.planted.is_some() => self.finding = Some(*found),
+                Err(cause) => panic!("{}: {cause}", launch.kernel.name),
+            }
         }
     }
 
     /// Builds launches with as much workspace as they want, and runs them.
-    pub fn run_with(&mut self, build: impl Fn(&mut Workspace) -> genesis_kernels::Result<Vec<Launch>>) {
+    pub fn run_with(&mut self, build: impl Fn(&mut Workspace) -> Result<Vec<Launch>>) {
         let mut measured = Workspace::default();
         build(&mut measured).unwrap();
         let mut workspace = Workspace::new(self.room(measured.bytes() as usize));
@@ -67,23 +93,7 @@ impl Card {
 
     /// Rounds values to `format` and uploads them; the address, and what they have become.
     pub fn upload(&mut self, array: &Array, format: Format) -> (Address, Array) {
-        let narrow: Vec<f32> = array.values.iter().map(|&v| v as f32).collect();
-        match format {
-            Format::F32 | Format::Tf32 => {
-                let kept = Array { shape: array.shape, values: narrow.iter().map(|&v| v.into()).collect() };
-                (self.memory.upload(&narrow).unwrap(), kept)
-            }
-            Format::Bf16 => {
-                let words: Vec<u16> = narrow.iter().map(|&v| bf16::from_f32(v).to_bits()).collect();
-                let values = words.iter().map(|&bits| bf16::from_bits(bits).to_f64()).collect();
-                (self.memory.upload(&words).unwrap(), Array { shape: array.shape, values })
-            }
-            Format::F16 => {
-                let words: Vec<u16> = narrow.iter().map(|&v| f16::from_f32(v).to_bits()).collect();
-                let values = words.iter().map(|&bits| f16::from_bits(bits).to_f64()).collect();
-                (self.memory.upload(&words).unwrap(), Array { shape: array.shape, values })
-            }
-        }
+        cases::upload(self, array, format).unwrap()
     }
 
     /// Uploads f32, or nothing.
@@ -93,22 +103,7 @@ impl Card {
 
     /// What lies at `address`.
     pub fn download(&mut self, address: Address, shape: impl Into<Shape>, format: Format) -> Array {
-        let shape = shape.into();
-        let count = shape.elements();
-        let values = match format {
-            Format::F32 | Format::Tf32 => {
-                self.memory.download::<f32>(address, count).unwrap().iter().map(|&v| v.into()).collect()
-            }
-            Format::Bf16 => {
-                let words = self.memory.download::<u16>(address, count).unwrap();
-                words.iter().map(|&bits| bf16::from_bits(bits).to_f64()).collect()
-            }
-            Format::F16 => {
-                let words = self.memory.download::<u16>(address, count).unwrap();
-                words.iter().map(|&bits| f16::from_bits(bits).to_f64()).collect()
-            }
-        };
-        Array { shape, values }
+        cases::download(self, address, shape, format).unwrap()
     }
 
     /// f64 numbers at `address`.
@@ -117,30 +112,29 @@ impl Card {
     }
 }
 
-/// Values that look random, in (-1, 1), the same for the same seed.
-pub fn noise(shape: impl Into<Shape>, seed: u64) -> Array {
-    let shape = shape.into();
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    };
-    Array { shape, values: (0..shape.elements()).map(|_| next()).collect() }
+impl Machine for Card {
+    fn room(&mut self, bytes: usize) -> Result<Address> {
+        Ok(Card::room(self, bytes))
+    }
+
+    fn upload(&mut self, bytes: &[u8]) -> Result<Address> {
+        Ok(self.memory.upload(bytes).unwrap())
+    }
+
+    fn download(&mut self, from: Address, to: &mut [u8]) -> Result<()> {
+        self.memory.read(from, to).unwrap();
+        Ok(())
+    }
+
+    fn run_with(&mut self, build: Build<'_>) -> Result<()> {
+        Card::run_with(self, build);
+        let found = self.finding.as_ref();
+        found.map_or(Ok(()), |found| Err(Error::operation("planted", found)))
+    }
 }
 
 /// Fails unless `found` is near `wanted`.
 pub fn close(label: &str, found: &Array, wanted: &Array, tolerance: f64) {
     let error = found.relative_error(wanted);
     assert!(error <= tolerance, "{label}: error {error:e}, {tolerance:e} allowed");
-}
-
-/// Error allowed in each format, relative: f32 as on the CPU, bf16 likewise; tf32 and f16 have 10 bits of fraction.
-pub fn tolerance(format: Format) -> f64 {
-    match format {
-        Format::F32 => 1e-5,
-        Format::Tf32 | Format::F16 => 1e-3,
-        Format::Bf16 => 1e-2,
-    }
 }

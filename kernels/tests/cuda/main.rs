@@ -5,5 +5,7 @@ mod card;
 mod convolution;
 mod losses;
 mod memory_bound;
+mod planted;
+mod scenes;
 mod traffic;
 mod transposed;

@@ -1,52 +1,16 @@
 //! conv_transpose3d and linear: every path, forward and all gradients.
 
-use crate::card::{Card, close, noise, tolerance};
-use genesis_kernels::cuda::{Format, NULL, Operand, direct};
+use crate::card::{Card, close, noise};
+use crate::convolution::check;
+use genesis_kernels::cuda::cases::{Convolution, Operator};
+use genesis_kernels::cuda::{Format, Operand, direct};
 use genesis_kernels::op::Operation;
-use genesis_kernels::ops::conv_transpose3d::{ConvTranspose3d, cuda::Plan};
+use genesis_kernels::ops::conv_transpose3d::ConvTranspose3d;
 use genesis_kernels::ops::linear::Linear;
-use genesis_tensor::Shape;
 
 fn run(op: ConvTranspose3d, image: [usize; 4], channels: usize, outputs: usize, format: Format) {
-    let label = format!("{op:?} {image:?} {channels}->{outputs} {format:?}");
-    let ([batch, d, h, w], [kd, kh, kw]) = (image, op.kernel);
-    let mut card = Card::default();
-    let mut shapes =
-        vec![Shape::from([batch, d, h, w, channels]), Shape::from([channels, outputs, kd, kh, kw])];
-    if op.bias {
-        shapes.push(Shape::from([outputs]));
-    }
-    let (mut inputs, mut addresses) = (Vec::new(), Vec::new());
-    for (seed, &shape) in shapes.iter().enumerate() {
-        let format = if seed == 0 { format } else { Format::F32 };
-        let (address, array) = card.upload(&noise(shape, seed as u64 + 1), format);
-        addresses.push(address);
-        inputs.push(array);
-    }
-    let plan = Plan::new(&op, &shapes, format).unwrap();
-    let (x, weight, bias) = (addresses[0], addresses[1], addresses.get(2).copied().unwrap_or(NULL));
-    let y_shape = op.infer(&shapes).unwrap();
-    let y = card.room_for(y_shape, format);
-    card.run_with(|workspace| plan.forward(x, weight, bias, y, workspace));
-    let found = card.download(y, y_shape, format);
-    close(&format!("{label}: y"), &found, &op.reference(&inputs), tolerance(format));
-
-    let (dy, dy_array) = card.upload(&noise(y_shape, 99), format);
-    let gradients = op.reference_backward(&inputs, &dy_array);
-    let dx = card.room_for(shapes[0], format);
-    card.run_with(|workspace| plan.input_gradient(dy, weight, dx, workspace));
-    let found = card.download(dx, shapes[0], format);
-    close(&format!("{label}: dx"), &found, gradients[0].as_ref().unwrap(), tolerance(format));
-    let dw = card.room_for(shapes[1], Format::F32);
-    card.run_with(|workspace| plan.weight_gradient(x, dy, dw, workspace));
-    let found = card.download(dw, shapes[1], Format::F32);
-    close(&format!("{label}: dw"), &found, gradients[1].as_ref().unwrap(), tolerance(format));
-    if op.bias && format != Format::F16 {
-        let db = card.room(outputs * 4);
-        card.run_with(|workspace| plan.bias_gradient(dy, db, workspace));
-        let found = card.download(db, [outputs], Format::F32);
-        close(&format!("{label}: db"), &found, gradients[2].as_ref().unwrap(), 1e-5);
-    }
+    let operator = Operator::Transposed(op);
+    check(&Convolution { operator, image, channels: vec![channels], outputs, format });
 }
 
 #[test]

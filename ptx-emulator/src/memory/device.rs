@@ -141,6 +141,13 @@ impl Memory {
         Some((allocation, offset))
     }
 
+    /// Different bytes that the last launch read, and that it wrote, each counted once: what it must move at least.
+    /// Nothing, where races were not checked.
+    pub fn touched(&self) -> [u64; 2] {
+        let each = self.allocations.iter().map(|allocation| allocation.shadow.touched(self.launches));
+        each.fold([0; 2], |sum, bytes| [sum[0] + bytes[0], sum[1] + bytes[1]])
+    }
+
     /// Where an address lies, in words, for a finding.
     pub(crate) fn describe(&self, address: u64) -> String {
         let after = self.allocations.partition_point(|a| a.start <= address);

@@ -94,8 +94,9 @@ impl Record {
                     return Some(self.write);
                 }
             }
-            // Whoever wrote this value first stays on record, so that a read without a barrier is still found.
-            Deed::SameWrite if !self.write.none() => return None,
+            // Of several that write this value at a time the first stays on record, so that a read without a barrier is
+            // still found. A value from before the last barrier is written anew: its readers need a barrier again.
+            Deed::SameWrite if unordered(self.write) => return None,
             Deed::SameWrite => {}
         }
         if deed == Deed::Read {
@@ -176,6 +177,18 @@ impl Shadow {
             at = stop;
         }
         None
+    }
+
+    /// Bytes that a launch read, and that it wrote.
+    pub fn touched(&self, launch: u64) -> [u64; 2] {
+        let mut bytes = [0; 2];
+        for page in self.pages.iter().flatten().filter(|page| page.launch == launch) {
+            for record in &page.records {
+                bytes[0] += if record.reads[0].none() { 0 } else { page.grain as u64 };
+                bytes[1] += if record.write.none() { 0 } else { page.grain as u64 };
+            }
+        }
+        bytes
     }
 }
 

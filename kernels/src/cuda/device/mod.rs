@@ -179,6 +179,13 @@ impl CudaCard {
         lock(&self.loaded).launches
     }
 
+    /// Names of the kernels queued so far, sorted.
+    pub fn kernels(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = lock(&self.loaded).functions.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// A tensor on this card whose content is unspecified.
     ///
     /// # Errors
