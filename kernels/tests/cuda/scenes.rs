@@ -42,8 +42,9 @@ pub fn all() -> Vec<Scene> {
         // Eight taps of so many outputs are columns.
         all.extend([64, 8].map(|outputs| doubled(format, outputs)));
     }
-    // f32 as in the network's layers, the first and the last included; bf16 in channels that tensor cores do not take.
-    for [channels, outputs] in [[32, 64], [64, 32], [1, 32], [32, 1], [3, 3]] {
+    // f32 as in the network's layers, the first and the last included, and in odd channels; bf16 in channels that tensor
+    // cores do not take.
+    for [channels, outputs] in [[32, 64], [64, 32], [1, 32], [32, 1], [3, 3], [31, 33]] {
         all.push(direct(Format::F32, channels, outputs));
     }
     for [channels, outputs] in [[31, 63], [63, 31], [1, 32], [32, 1], [3, 3], [32, 33], [32, 17]] {
