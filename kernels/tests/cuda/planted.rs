@@ -151,19 +151,25 @@ fn nothing_follows(kernel: &Kernel, number: usize) -> bool {
 /// Every barrier of some modules, one at a time. Only one after which nothing comes may go unnoticed: the last of a
 /// sum over the block, which stands there for the sum that is not made.
 fn barriers(modules: &[&str]) {
-    let mut count = 0;
+    let (mut count, mut unnoticed) = (0, Vec::new());
     for kernel in KERNELS.iter().filter(|kernel| modules.contains(&kernel.module)) {
         for number in lines(kernel, "bar.sync") {
+            let found = finding(kernel, &plant(kernel, number, removed));
             if nothing_follows(kernel, number) {
-                assert_eq!(finding(kernel, &plant(kernel, number, removed)), None);
+                assert_eq!(found, None);
                 continue;
             }
-            let found = find(kernel, number, removed);
+            let Some(found) = found else {
+                unnoticed.push(format!("{} at PTX line {}", kernel.name, number + 1));
+                continue;
+            };
+            assert_eq!(found.kernel, kernel.name, "{found}");
             let early = matches!(found.kind, FindingKind::Race | FindingKind::Uninitialised);
             assert!(early && touches(kernel, line(kernel, found.line - 1)), "{found}");
             count += 1;
         }
     }
+    assert!(unnoticed.is_empty(), "nobody noticed that a barrier is missing in {unnoticed:#?}");
     assert!(count > 0);
 }
 

@@ -44,14 +44,14 @@ pub fn all() -> Vec<Scene> {
     }
     // f32 as in the network's layers, the first and the last included, and in odd channels; bf16 in channels that tensor
     // cores do not take.
-    for [channels, outputs] in [[32, 64], [64, 32], [1, 32], [32, 1], [3, 3], [31, 33]] {
+    for [channels, outputs] in [[32, 64], [64, 32], [1, 32], [32, 1], [3, 3], [31, 33], [32, 33], [32, 17]] {
         all.push(direct(Format::F32, channels, outputs));
     }
     for [channels, outputs] in [[31, 63], [63, 31], [1, 32], [32, 1], [3, 3], [32, 33], [32, 17]] {
         all.push(direct(Format::Bf16, channels, outputs));
     }
     for format in [Format::F32, Format::Bf16] {
-        let ends = [[8, 64], [64, 8], [32, 64], [31, 33], [15, 33]];
+        let ends = [[8, 64], [64, 8], [32, 64], [31, 33], [15, 33], [3, 64], [17, 64], [33, 64]];
         all.extend(ends.map(|[channels, outputs]| strided(format, channels, outputs)));
     }
     for format in [Format::F32, Format::Bf16] {
