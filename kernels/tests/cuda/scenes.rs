@@ -51,7 +51,7 @@ pub fn all() -> Vec<Scene> {
         all.push(direct(Format::Bf16, channels, outputs));
     }
     for format in [Format::F32, Format::Bf16] {
-        let ends = [[8, 64], [64, 8], [32, 64], [31, 33], [15, 33], [3, 64], [17, 64], [33, 64]];
+        let ends = [[8, 64], [64, 8], [32, 64], [31, 33], [15, 33], [3, 64], [17, 64], [33, 64], [12, 33]];
         all.extend(ends.map(|[channels, outputs]| strided(format, channels, outputs)));
     }
     for format in [Format::F32, Format::Bf16] {
