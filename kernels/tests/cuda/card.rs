@@ -2,6 +2,7 @@
 
 use genesis_kernels::cuda::cases::{self, Build, Machine};
 use genesis_kernels::cuda::{Address, Format, Launch, Workspace, ptx};
+use genesis_kernels::ops::batch_norm::cuda::Tables;
 use genesis_kernels::{Array, Error, Result};
 use genesis_tensor::Shape;
 use ptx_emulator::{Argument, Counters, Finding, Grid, LaunchError, Memory, Module, Options};
@@ -131,6 +132,13 @@ impl Machine for Card {
         let found = self.finding.as_ref();
         found.map_or(Ok(()), |found| Err(Error::operation("planted", found)))
     }
+}
+
+/// Room for a batch norm's tables, beside its parameters.
+pub fn batch_norm_tables(card: &mut Card, channels: usize, gamma: Address, beta: Address) -> Tables {
+    let mut table = || card.room(channels * 4);
+    let [mean, remainder, variance, inverse] = [(); 4].map(|()| table());
+    Tables { mean, remainder, variance, inverse, gamma, beta }
 }
 
 /// Fails unless `found` is near `wanted`.

@@ -1,11 +1,11 @@
 //! conv3d: every path, forward and all gradients.
 
-use crate::card::{Card, close, noise, tolerance};
+use crate::card::{Card, batch_norm_tables, close, noise, tolerance};
 use genesis_kernels::Array;
 use genesis_kernels::cuda::cases::{Convolution, Operator, directly};
 use genesis_kernels::cuda::{Format, KERNELS, NULL};
 use genesis_kernels::op::Operation;
-use genesis_kernels::ops::batch_norm::cuda::{Moments, Plan as BatchNormPlan, Running, Tables};
+use genesis_kernels::ops::batch_norm::cuda::{Moments, Plan as BatchNormPlan, Running};
 use genesis_kernels::ops::batch_norm::{BatchNorm, Fused, Statistics};
 use genesis_kernels::ops::conv3d::{Conv3d, cuda::Plan};
 use genesis_tensor::Shape;
@@ -231,14 +231,7 @@ fn moments_of_the_epilogue() {
     card.run_with(|workspace| plan.forward(&[x], w, b, y, moments, workspace));
 
     let norm = BatchNorm { epsilon: 1e-5, statistics: Statistics::Sums, activation: Fused::None };
-    let mut table = || card.room(64 * 4);
-    let tables = Tables {
-        mean: table(),
-        remainder: table(),
-        variance: table(),
-        inverse: table(),
-        ..Tables::default()
-    };
+    let tables = batch_norm_tables(&mut card, 64, NULL, NULL);
     let found = Moments { address: moments, pieces, piece };
     let norm = BatchNormPlan::new(norm, Format::Bf16, rows, 64).unwrap();
     card.run_with(|workspace| norm.statistics(y, Some(found), tables, Running::default(), workspace));

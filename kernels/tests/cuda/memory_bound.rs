@@ -1,6 +1,6 @@
 //! Batch norm, pooling, activations, elementwise loops and optimisers.
 
-use crate::card::{Card, close, noise, tolerance};
+use crate::card::{Card, batch_norm_tables, close, noise, tolerance};
 use genesis_kernels::Array;
 use genesis_kernels::cuda::cases::LOOPS;
 use genesis_kernels::cuda::{Format, NULL, channels, elementwise};
@@ -31,15 +31,7 @@ fn normalise(op: BatchNorm, shape: [usize; 3], format: Format, shift: f64) {
         ..mean_array.clone()
     };
     let (variance, variance_array) = card.upload(&positive, Format::F32);
-    let mut table = || card.room(channels * 4);
-    let tables = batch_norm::cuda::Tables {
-        mean: table(),
-        remainder: table(),
-        variance: table(),
-        inverse: table(),
-        gamma,
-        beta,
-    };
+    let tables = batch_norm_tables(&mut card, channels, gamma, beta);
     let running = batch_norm::cuda::Running { mean, variance, momentum: 0.1 };
     let plan = batch_norm::cuda::Plan::new(op, format, rows, channels).unwrap();
     let (y, dx) = (card.room_for(shape, format), card.room_for(shape, format));

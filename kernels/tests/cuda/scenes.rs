@@ -1,7 +1,7 @@
 //! Every shipped kernel on a named shape: small, as the network has it. The counts of `docs/cuda.md` and the planted
 //! faults both run these.
 
-use crate::card::{Card, noise};
+use crate::card::{Card, batch_norm_tables, noise};
 use genesis_kernels::cuda::cases::{LOOPS, Loop};
 use genesis_kernels::cuda::{Format, NULL, Operand, channels, elementwise};
 use genesis_kernels::ops::activation::{self, Activation, cuda::Slopes};
@@ -163,15 +163,7 @@ fn normalised(format: Format, width: usize) -> Scene {
         let dy = card.upload(&noise(shape, 2), format).0;
         let [gamma, beta, mean, variance] =
             [3, 4, 5, 6].map(|seed| card.upload(&noise([width], seed).map(|v| v + 2.0), Format::F32).0);
-        let mut table = || card.room(width * 4);
-        let tables = batch_norm::cuda::Tables {
-            mean: table(),
-            remainder: table(),
-            variance: table(),
-            inverse: table(),
-            gamma,
-            beta,
-        };
+        let tables = batch_norm_tables(card, width, gamma, beta);
         let running = batch_norm::cuda::Running { mean, variance, momentum: 0.1 };
         let plan = batch_norm::cuda::Plan::new(op, format, 2048, width).unwrap();
         let (y, dx) = (card.room_for(shape, format), card.room_for(shape, format));

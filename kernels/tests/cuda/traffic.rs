@@ -4,7 +4,7 @@
 //! 90 % of the bytes of each sector that it reads and writes, and to 1.1 times the wavefronts of shared memory that
 //! accesses without bank conflicts need. `--nocapture` prints the table.
 
-use crate::card::{Card, noise};
+use crate::card::{Card, batch_norm_tables, noise};
 use genesis_kernels::cuda::{Format, KERNELS, NULL};
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::batch_norm::{self, BatchNorm, Fused, Statistics};
@@ -125,15 +125,7 @@ fn normalisation(rows: usize, channels: usize, format: Format) -> Launches {
     let shape = Shape::from([1, rows, channels]);
     let mut parameter = |seed| card.upload(&noise([channels], seed), Format::F32).0;
     let (gamma, beta, mean, variance) = (parameter(1), parameter(2), parameter(3), parameter(4));
-    let mut table = || card.room(channels * 4);
-    let tables = batch_norm::cuda::Tables {
-        mean: table(),
-        remainder: table(),
-        variance: table(),
-        inverse: table(),
-        gamma,
-        beta,
-    };
+    let tables = batch_norm_tables(&mut card, channels, gamma, beta);
     let running = batch_norm::cuda::Running { mean, variance, momentum: 0.1 };
     let plan = batch_norm::cuda::Plan::new(op, format, rows, channels).unwrap();
     let (x, dy) = (card.upload(&noise(shape, 5), format).0, card.upload(&noise(shape, 6), format).0);

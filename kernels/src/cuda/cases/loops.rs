@@ -1,10 +1,10 @@
 //! Kernels that belong to no operation's cases: elementwise loops, the norm of gradients, the ceilings.
 
 use super::{Machine, Part, download, noise, tolerance, upload};
-use crate::cuda::{Address, Format, Launch, Operand, elementwise};
+use crate::cuda::device::PeakArguments;
+use crate::cuda::{Format, Launch, Operand, elementwise};
 use crate::ops::optimizer;
 use crate::{Array, Result};
-use bytemuck::{Pod, Zeroable};
 use genesis_tensor::{DType, Shape};
 
 /// A check.
@@ -137,14 +137,6 @@ fn norm(machine: &mut dyn Machine) -> Result<Vec<Part>> {
         }
     }
     Ok(parts)
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct PeakArguments {
-    sink: Address,
-    iterations: i32,
-    factor: f32,
 }
 
 /// Loops whose results nobody needs: they must end, and leave their sink alone.

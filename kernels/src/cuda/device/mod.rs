@@ -17,6 +17,7 @@ pub use copies::Upload;
 pub use driver::{Found, LEAST_CAPABILITY, cards};
 pub use graph::Graph;
 pub use pool::MemoryUse;
+pub(super) use timing::PeakArguments;
 
 use super::{Address, Kernel, Launch, Workspace, ptx};
 use crate::{Error, Result};

@@ -19,12 +19,13 @@ const RUNS: usize = 5;
 /// Bytes of the copy: far more than any cache holds.
 const COPY_BYTES: usize = 256 << 20;
 
+/// Byte for byte the parameter of `peak.cu`'s loops.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct PeakArguments {
-    sink: Address,
-    iterations: i32,
-    factor: f32,
+pub(in crate::cuda) struct PeakArguments {
+    pub sink: Address,
+    pub iterations: i32,
+    pub factor: f32,
 }
 
 impl CudaCard {
