@@ -56,7 +56,7 @@ fn renewed(page: &str, name: &str, text: &str) -> Result<String> {
 /// One hash for all that the kernels are made from.
 fn fingerprint() -> Result<String> {
     let mut hash = Sha256::new();
-    for source in Sources::read(&[])?.units {
+    for source in Sources::read()?.units {
         hash.update(source.name.as_bytes());
         hash.update(source.hash.as_bytes());
     }

@@ -1,13 +1,10 @@
 //! PTX with a header that says where it comes from.
 
 use crate::nvrtc::{Nvrtc, Output};
-use crate::sources::{Source, Sources, ptx_path};
+use crate::sources::{Source, Sources, options, ptx_path};
 use crate::{Result, wheel};
 use std::collections::HashMap;
 use std::fs;
-
-/// Options of the compiler; part of the hash.
-pub const OPTIONS: [&str; 2] = ["--gpu-architecture=compute_80", "--std=c++17"];
 
 fn header(source: &Source) -> String {
     format!(
@@ -15,14 +12,16 @@ fn header(source: &Source) -> String {
          // Compiler: NVRTC 12.0.140 {}\n\
          // Sources: sha256 {}\n",
         source.name,
-        OPTIONS.join(" "),
+        options(&source.name).join(" "),
         source.hash,
     )
 }
 
 /// The PTX as it stands in the repository.
 fn compile(nvrtc: &Nvrtc, sources: &Sources, source: &Source) -> Result<String> {
-    let (text, log) = nvrtc.compile(&source.name, &source.text, &sources.headers, &OPTIONS, Output::Ptx)?;
+    let options = options(&source.name);
+    let options = options.each_ref().map(String::as_str);
+    let (text, log) = nvrtc.compile(&source.name, &source.text, &sources.headers, &options, Output::Ptx)?;
     if !log.is_empty() {
         return Err(format!("{}.cu: warnings are errors:\n{log}", source.name));
     }
@@ -56,7 +55,7 @@ fn stored(source: &Source) -> Option<String> {
 /// # Errors
 /// When a source does not compile or a file cannot be written.
 pub fn write() -> Result<()> {
-    let sources = Sources::read(&OPTIONS)?;
+    let sources = Sources::read()?;
     let mut nvrtc = None;
     for source in &sources.units {
         if stored(source).is_some_and(|text| text.starts_with(&header(source))) {
@@ -79,7 +78,7 @@ pub fn write() -> Result<()> {
 /// # Errors
 /// When a file differs from what its sources give.
 pub fn check() -> Result<()> {
-    let sources = Sources::read(&OPTIONS)?;
+    let sources = Sources::read()?;
     let nvrtc = Nvrtc::open(&wheel::library()?)?;
     for source in &sources.units {
         if stored(source).as_ref() != Some(&compile(&nvrtc, &sources, source)?) {
@@ -100,7 +99,7 @@ mod tests {
     /// No compiler is needed for this: the header holds the hash of everything the PTX was made from.
     #[test]
     fn ptx_is_that_of_the_sources() {
-        let sources = Sources::read(&OPTIONS).unwrap();
+        let sources = Sources::read().unwrap();
         for source in &sources.units {
             let text = stored(source).unwrap_or_default();
             assert!(text.starts_with(&header(source)), "{} is stale; run cargo xtask ptx", source.name);
@@ -118,7 +117,7 @@ mod tests {
     /// A changed source, and a changed file, are both found.
     #[test]
     fn stale_ptx_is_found() {
-        let sources = Sources::read(&OPTIONS).unwrap();
+        let sources = Sources::read().unwrap();
         let source = &sources.units[0];
         let text = stored(source).unwrap();
         let other = &sources.units[1];
@@ -134,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_table_names_every_kernel_with_its_threads() {
-        let sources = Sources::read(&OPTIONS).unwrap();
+        let sources = Sources::read().unwrap();
         let names: Vec<&str> = sources.units.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(names, MODULES);
         let mut found = BTreeSet::new();

@@ -2,7 +2,7 @@
 
 use crate::nvrtc::{Nvrtc, Output};
 use crate::sources::Sources;
-use crate::table::{KERNELS, Kernel};
+use crate::table::{KERNELS, Kernel, is_hopper};
 use crate::{Result, wheel};
 use std::collections::BTreeMap;
 
@@ -13,13 +13,15 @@ struct Architecture {
     blocks: u32,
     /// Shared memory, of which each block takes 1 KB more than it asks for.
     shared_bytes: u32,
+    /// What the kernels for compute capability 9.0 alone are compiled for, where it runs them.
+    hopper: Option<&'static str>,
 }
 
 const ARCHITECTURES: [Architecture; 4] = [
-    Architecture { name: "sm_80", warps: 64, blocks: 32, shared_bytes: 164 << 10 },
-    Architecture { name: "sm_86", warps: 48, blocks: 16, shared_bytes: 100 << 10 },
-    Architecture { name: "sm_89", warps: 48, blocks: 24, shared_bytes: 100 << 10 },
-    Architecture { name: "sm_90", warps: 64, blocks: 32, shared_bytes: 228 << 10 },
+    Architecture { name: "sm_80", warps: 64, blocks: 32, shared_bytes: 164 << 10, hopper: None },
+    Architecture { name: "sm_86", warps: 48, blocks: 16, shared_bytes: 100 << 10, hopper: None },
+    Architecture { name: "sm_89", warps: 48, blocks: 24, shared_bytes: 100 << 10, hopper: None },
+    Architecture { name: "sm_90", warps: 64, blocks: 32, shared_bytes: 228 << 10, hopper: Some("sm_90a") },
 ];
 
 const REGISTERS: u32 = 65_536;
@@ -74,30 +76,50 @@ fn parse(log: &str) -> Vec<Usage> {
     found
 }
 
-/// A kernel, and what it uses on each of [`ARCHITECTURES`].
+/// A kernel, and what it uses on each of [`ARCHITECTURES`] that runs it.
 struct Measured {
     kernel: &'static Kernel,
-    usages: Vec<Usage>,
+    usages: Vec<Option<Usage>>,
+}
+
+impl Measured {
+    fn known(&self) -> impl Iterator<Item = &Usage> {
+        self.usages.iter().flatten()
+    }
 }
 
 /// Assembles every kernel for every architecture.
 fn measure() -> Result<Vec<Measured>> {
-    let sources = Sources::read(&[])?;
+    let sources = Sources::read()?;
     let nvrtc = Nvrtc::open(&wheel::library()?)?;
     let mut all = Vec::new();
     for source in &sources.units {
         let mut logs = Vec::new();
         for architecture in &ARCHITECTURES {
-            let target = format!("--gpu-architecture={}", architecture.name);
+            let name = if is_hopper(&source.name) { architecture.hopper } else { Some(architecture.name) };
+            let Some(name) = name else {
+                logs.push(None);
+                continue;
+            };
+            let target = format!("--gpu-architecture={name}");
             let options = [target.as_str(), "--std=c++17", "--ptxas-options=-v"];
             let (_, log) =
                 nvrtc.compile(&source.name, &source.text, &sources.headers, &options, Output::Cubin)?;
-            logs.push(parse(&log));
+            // "Potential Performance Loss": products that do not overlap.
+            if let Some(line) = log.lines().find(|line| line.contains("wgmma") && line.contains("serialized")) {
+                return Err(format!("{}: {line}", source.name));
+            }
+            logs.push(Some(parse(&log)));
         }
         for kernel in KERNELS.iter().filter(|kernel| kernel.module == source.name) {
-            let find = |usages: &Vec<Usage>| usages.iter().find(|usage| usage.name == kernel.name).cloned();
-            let usages: Option<Vec<Usage>> = logs.iter().map(find).collect();
-            let usages = usages.ok_or_else(|| format!("{} is not in {}.cu", kernel.name, source.name))?;
+            let find = |log: &Option<Vec<Usage>>| match log {
+                None => Ok(None),
+                Some(usages) => match usages.iter().find(|usage| usage.name == kernel.name) {
+                    Some(usage) => Ok(Some(usage.clone())),
+                    None => Err(format!("{} is not in {}.cu", kernel.name, source.name)),
+                },
+            };
+            let usages = logs.iter().map(find).collect::<Result<_>>()?;
             all.push(Measured { kernel, usages });
         }
     }
@@ -124,6 +146,7 @@ fn complaints(measured: &[Measured], limits: &BTreeMap<String, u32>) -> Vec<Stri
             all.push(format!("{} has no limit in registers.txt", kernel.name));
         }
         for (architecture, usage) in ARCHITECTURES.iter().zip(usages) {
+            let Some(usage) = usage else { continue };
             let place = format!("{} on {}", kernel.name, architecture.name);
             let shared = usage.shared_bytes + kernel.shared_bytes;
             if usage.spilled_bytes > 0 {
@@ -160,9 +183,9 @@ pub fn check() -> Result<()> {
 /// The compiler's.
 pub fn record() -> Result<()> {
     println!("# The most registers a thread of each kernel may use: `cargo xtask ptx --registers`.");
-    for Measured { kernel, usages } in measure()? {
-        let most = usages.iter().map(|usage| usage.registers).max().unwrap_or(0);
-        println!("{} {most}", kernel.name);
+    for measured in measure()? {
+        let most = measured.known().map(|usage| usage.registers).max().unwrap_or(0);
+        println!("{} {most}", measured.kernel.name);
     }
     Ok(())
 }
@@ -185,17 +208,23 @@ pub fn table() -> Result<String> {
         ),
         "| --- | ---: | ---: | --- | ---: | --- |".to_string(),
     ];
-    for Measured { kernel, usages } in &measured {
+    for measured in &measured {
+        let Measured { kernel, usages } = measured;
         let (mut registers, mut occupancies) = (Vec::new(), Vec::new());
         for (architecture, usage) in ARCHITECTURES.iter().zip(usages) {
+            let Some(usage) = usage else {
+                registers.push("-".to_string());
+                occupancies.push("-".to_string());
+                continue;
+            };
             let shared = usage.shared_bytes + kernel.shared_bytes;
             let blocks = architecture.resident(kernel.threads, usage.registers, shared);
             let percent = 100 * blocks * kernel.threads.div_ceil(32) / architecture.warps;
             registers.push(usage.registers.to_string());
             occupancies.push(format!("{blocks}, {percent} %"));
         }
-        let fixed = usages.iter().map(|usage| usage.shared_bytes).max().unwrap_or(0);
-        let spilled: u32 = usages.iter().map(|usage| usage.spilled_bytes).sum();
+        let fixed = measured.known().map(|usage| usage.shared_bytes).max().unwrap_or(0);
+        let spilled: u32 = measured.known().map(|usage| usage.spilled_bytes).sum();
         let (registers, occupancies) = (registers.join(" / "), occupancies.join(" / "));
         lines.push(format!(
             "| `{}` | {} | {fixed} + {} | {registers} | {spilled} | {occupancies} |",
@@ -250,6 +279,7 @@ mod tests {
         let usage = |registers| Usage { name: kernel.name.into(), registers, ..Usage::default() };
         let mut usages = vec![usage(30), usage(32), usage(32), usage(31)];
         change(&mut usages[2]);
+        let usages = usages.into_iter().map(Some).collect();
         vec![Measured { kernel, usages }]
     }
 

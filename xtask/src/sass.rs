@@ -1,7 +1,8 @@
-//! The machine code that the assembler makes for sm_80: what kinds of instructions a kernel is made of.
+//! The machine code that the assembler makes for sm_80, or sm_90a where that is what a kernel is for: what kinds of
+//! instructions it is made of.
 
 use crate::nvrtc::{Nvrtc, Output};
-use crate::sources::Sources;
+use crate::sources::{Sources, target};
 use crate::table::KERNELS;
 use crate::{Result, wheel};
 use std::collections::BTreeMap;
@@ -13,11 +14,11 @@ use std::process::Command;
 pub struct Mix {
     /// All but padding.
     pub all: u32,
-    /// Products on tensor cores.
+    /// Products on tensor cores: `HMMA` of a warp, `HGMMA` of a warpgroup.
     pub hmma: u32,
     /// `LDSM`: fragments from shared memory.
     pub ldsm: u32,
-    /// `LDGSTS`: asynchronous copies from device to shared memory.
+    /// Asynchronous copies from device to shared memory: `LDGSTS`, and `UTMALDG` of whole boxes.
     pub ldgsts: u32,
     /// Other loads and stores of device memory.
     pub global: u32,
@@ -57,9 +58,9 @@ fn parse(text: &str) -> BTreeMap<String, Mix> {
         }
         mix.all += 1;
         match base {
-            "HMMA" => mix.hmma += 1,
+            "HMMA" | "HGMMA" => mix.hmma += 1,
             "LDSM" => mix.ldsm += 1,
-            "LDGSTS" => mix.ldgsts += 1,
+            "LDGSTS" | "UTMALDG" => mix.ldgsts += 1,
             "LDG" | "STG" | "LD" | "ST" | "RED" | "ATOM" | "ATOMG" => mix.global += 1,
             "LDL" | "STL" => mix.local += 1,
             "BAR" => mix.barriers += 1,
@@ -71,18 +72,19 @@ fn parse(text: &str) -> BTreeMap<String, Mix> {
     found
 }
 
-/// Disassembles every kernel for sm_80.
+/// Disassembles every kernel.
 ///
 /// # Errors
 /// The compiler's; the disassembler's, and those of fetching it, which begin with `python3`.
 pub fn mixes() -> Result<BTreeMap<String, Mix>> {
     let disassembler = wheel::disassembler()?;
-    let sources = Sources::read(&[])?;
+    let sources = Sources::read()?;
     let nvrtc = Nvrtc::open(&wheel::library()?)?;
     let file = wheel::target().join(format!("{}.cubin", std::process::id()));
     let mut found = BTreeMap::new();
     for source in &sources.units {
-        let options = ["--gpu-architecture=sm_80", "--std=c++17"];
+        let architecture = format!("--gpu-architecture=sm_{}", target(&source.name));
+        let options = [architecture.as_str(), "--std=c++17"];
         let (code, _) =
             nvrtc.compile(&source.name, &source.text, &sources.headers, &options, Output::Cubin)?;
         fs::write(&file, code).map_err(|cause| format!("{}: {cause}", file.display()))?;

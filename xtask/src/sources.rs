@@ -1,6 +1,7 @@
 //! The CUDA sources and what identifies them.
 
 use crate::Result;
+use crate::table::is_hopper;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,9 +30,19 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
+/// What a source is compiled for: the compute capability that its PTX wants at least, or alone if it ends in `a`.
+pub fn target(name: &str) -> &'static str {
+    if is_hopper(name) { "90a" } else { "80" }
+}
+
+/// Options of the compiler that make PTX of a source; part of its hash.
+pub fn options(name: &str) -> [String; 2] {
+    [format!("--gpu-architecture=compute_{}", target(name)), "--std=c++17".to_string()]
+}
+
 /// Where the PTX of a source lies.
 pub fn ptx_path(name: &str) -> PathBuf {
-    root().join("kernels/ptx").join(format!("{name}.sm_80.ptx"))
+    root().join("kernels/ptx").join(format!("{name}.sm_{}.ptx", target(name)))
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -47,11 +58,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 impl Sources {
-    /// Reads all sources; `options` are those of the compiler.
+    /// Reads all sources.
     ///
     /// # Errors
     /// When a file cannot be read, or two have one name.
-    pub fn read(options: &[&str]) -> Result<Self> {
+    pub fn read() -> Result<Self> {
         let mut files = Vec::new();
         collect(&root().join("kernels/src"), &mut files)?;
         let of_kind = |extension: &str| -> Result<Vec<(String, String)>> {
@@ -73,15 +84,15 @@ impl Sources {
         let units = units
             .into_iter()
             .map(|(file, text)| {
+                let name = file.trim_end_matches(".cu").to_string();
                 let mut hash = Sha256::new();
-                for part in options.iter().copied().chain([text.as_str()]) {
+                for part in options(&name).iter().chain([&text]) {
                     update(&mut hash, part);
                 }
                 for (name, text) in &headers {
                     update(&mut hash, name);
                     update(&mut hash, text);
                 }
-                let name = file.trim_end_matches(".cu").to_string();
                 Source { name, text, hash: hex(&hash.finalize()) }
             })
             .collect();

@@ -1,7 +1,8 @@
 //! Launches of the convolutions on tensor cores: `implicit_gemm.cuh`, `conv3d_weights.cu`.
 
 use super::geometry::{Divisor, Gather, Geometry};
-use super::launch::{Address, Format, Launch, NULL, Operand, Workspace, int};
+use super::hopper;
+use super::launch::{Address, Format, Launch, NULL, Operand, Target, Workspace, int};
 use super::packing::Unpacked;
 use crate::{Error, Result};
 use bytemuck::{Pod, Zeroable};
@@ -177,6 +178,11 @@ impl Product {
         if !self.fits() || (moments != NULL && self.moment_pieces().is_none()) {
             return Err(Error::operation("cuda", format!("no kernel on tensor cores does {self:?}")));
         }
+        if workspace.target() == Target::Sm90a
+            && let Some(launches) = hopper::product(self, moments, workspace)?
+        {
+            return Ok(launches);
+        }
         let (rows, [iterations, splits]) = (self.gather.rows(), self.splits());
         let partial = if splits > 1 { workspace.take(splits * rows * self.columns * 4) } else { NULL };
         let [row_tiles, column_tiles] = self.tiles();
@@ -206,21 +212,34 @@ impl Product {
         let name = format!("{family}_{format}_{ROWS}x{}", self.tile());
         let mut launches = vec![Launch::new(&name, [row_tiles * column_tiles, 1, splits], &arguments)?];
         if splits > 1 {
-            int(rows * self.columns)?;
-            let arguments = ReduceArguments {
-                partial,
-                bias: self.bias,
-                output: self.output.address,
-                elements: (rows * self.columns) as i64,
-                columns: Divisor::new(self.columns)?,
-                splits: int(splits)?,
-                output_pitch: int(self.output.pitch)?,
-                reserved: 0,
-            };
-            let blocks = (rows * self.columns).div_ceil(4 * 256);
-            launches.push(Launch::new(&format!("conv3d_reduce_{format}"), [blocks, 1, 1], &arguments)?);
+            launches.push(Reduction { partial, splits }.launch(self)?);
         }
         Ok(launches)
+    }
+}
+
+/// Sums of the splits of a product, added in order.
+pub(super) struct Reduction {
+    pub(super) partial: Address,
+    pub(super) splits: usize,
+}
+
+impl Reduction {
+    pub(super) fn launch(&self, product: &Product) -> Result<Launch> {
+        let elements = product.gather.rows() * product.columns;
+        int(elements)?;
+        let arguments = ReduceArguments {
+            partial: self.partial,
+            bias: product.bias,
+            output: product.output.address,
+            elements: elements as i64,
+            columns: Divisor::new(product.columns)?,
+            splits: int(self.splits)?,
+            output_pitch: int(product.output.pitch)?,
+            reserved: 0,
+        };
+        let name = format!("conv3d_reduce_{}", tensor_cores(product.format)?);
+        Launch::new(&name, [elements.div_ceil(4 * 256), 1, 1], &arguments)
     }
 }
 

@@ -54,3 +54,14 @@ DEVICE Row row_at(u32 row, const Geometry &geometry) {
 DEVICE int voxel_index(const Geometry &geometry, int batch, int depth, int height, int width) {
     return ((batch * geometry.image[0] + depth) * geometry.image[1] + height) * geometry.image[2] + width;
 }
+
+// Where tap `tap` of a voxel goes in a grid twice as fine, of kernel 2 and stride 2; `row` counts the coarse voxels.
+DEVICE i64 doubled_index(const Geometry &geometry, u32 row, u32 tap) {
+    const Row from = row_at(row, geometry);
+    const int depth = 2 * from.voxel[0] + (tap >> 2);
+    const int height = 2 * from.voxel[1] + (tap >> 1 & 1);
+    const int width = 2 * from.voxel[2] + (tap & 1);
+    return (((i64)from.batch * 2 * geometry.image[0] + depth) * 2 * geometry.image[1] + height) * 2 *
+               geometry.image[2] +
+           width;
+}

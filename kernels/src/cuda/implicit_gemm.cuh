@@ -102,17 +102,19 @@ DEVICE u32 taps_inside(const Geometry &geometry, const int (&origin)[3]) {
     return inside;
 }
 
-// Mean and sum of squared deviations of each column of a tile of f32, in a fixed order.
-template <int ROWS, int COLUMNS, int THREADS>
+// Mean and sum of squared deviations of each column of a tile of f32, in a fixed order. All threads of the block come
+// here; with IDLERS those after THREADS do nothing.
+template <int ROWS, int COLUMNS, int THREADS, bool IDLERS = false>
 DEVICE void tile_moments(float *tile, int pitch, int rows, int columns, float *moments, int all_columns) {
     static_assert(THREADS % COLUMNS == 0, "whole lanes");
     const int LANES = THREADS / COLUMNS;
     const int column = threadIdx.x % COLUMNS, lane = threadIdx.x / COLUMNS;
+    const bool idle = IDLERS && lane >= LANES;
     __shared__ float parts[LANES][COLUMNS];
     float sum = 0.0f;
 #pragma unroll 4
     for (int row = lane; row < rows; row += LANES) sum += tile[row * pitch + column];
-    parts[lane][column] = sum;
+    if (!idle) parts[lane][column] = sum;
     __syncthreads();
     sum = 0.0f;
 #pragma unroll
@@ -125,7 +127,7 @@ DEVICE void tile_moments(float *tile, int pitch, int rows, int columns, float *m
         const float deviation = tile[row * pitch + column] - mean;
         squares += deviation * deviation;
     }
-    parts[lane][column] = squares;
+    if (!idle) parts[lane][column] = squares;
     __syncthreads();
     if (lane == 0 && column < columns) {
         squares = 0.0f;
@@ -292,15 +294,7 @@ struct ImplicitGemm {
             i64 voxel = first_row + row;
             u32 channel = first_column + column;
             if constexpr (SCATTER) {
-                const u32 tap = split(channel, arguments.outputs);
-                const Row from_voxel = row_at(first_row + row, arguments.geometry);
-                const Geometry &geometry = arguments.geometry;
-                const int depth = 2 * from_voxel.voxel[0] + (tap >> 2);
-                const int height = 2 * from_voxel.voxel[1] + (tap >> 1 & 1);
-                const int width = 2 * from_voxel.voxel[2] + (tap & 1);
-                voxel = (((i64)from_voxel.batch * 2 * geometry.image[0] + depth) * 2 * geometry.image[1] + height) *
-                            2 * geometry.image[2] +
-                        width;
+                voxel = doubled_index(arguments.geometry, first_row + row, split(channel, arguments.outputs));
             }
             store(output + voxel * arguments.output_pitch + channel, values);
         }

@@ -1,6 +1,7 @@
 //! A launch, and the numbers that describe one.
 
 use super::table::{KERNELS, Kernel};
+use super::tensor_map::TensorMap;
 use crate::{Error, Result};
 use bytemuck::Pod;
 use genesis_tensor::DType;
@@ -22,6 +23,8 @@ pub struct Launch {
     pub shared_bytes: u32,
     /// The kernel's one parameter.
     pub arguments: Vec<u8>,
+    /// What the driver encodes into the parameter's beginning, 128 bytes each.
+    pub maps: Vec<TensorMap>,
 }
 
 impl Launch {
@@ -37,7 +40,13 @@ impl Launch {
             return Err(Error::operation("cuda", format!("{name} on a grid of {grid:?} blocks")));
         }
         let arguments = bytemuck::bytes_of(arguments).to_vec();
-        Ok(Self { kernel, grid: grid.map(|n| n as u32), shared_bytes: kernel.shared_bytes, arguments })
+        let (grid, shared_bytes) = (grid.map(|n| n as u32), kernel.shared_bytes);
+        Ok(Self { kernel, grid, shared_bytes, arguments, maps: Vec::new() })
+    }
+
+    /// The same launch, with maps in the place that its arguments keep for them.
+    pub(super) fn with_maps(self, maps: impl Into<Vec<TensorMap>>) -> Self {
+        Self { maps: maps.into(), ..self }
     }
 }
 
@@ -118,18 +127,39 @@ impl Operand {
     }
 }
 
-/// Scratch memory, dealt out from one block. With base 0 nothing is real, and [`Workspace::bytes`] tells what the
-/// same calls will need.
+/// Which kernels a card runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// Those for compute capability 8.0, which every later card runs too.
+    #[default]
+    Sm80,
+    /// Where they exist those for compute capability 9.0 alone, else the former.
+    Sm90a,
+}
+
+/// What a card offers a launch: its kernels, and scratch memory, dealt out from one block. With base 0 nothing is real,
+/// and [`Workspace::bytes`] tells what the same calls will need.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Workspace {
     base: Address,
     used: u64,
+    target: Target,
 }
 
 impl Workspace {
     /// A block at `base`, aligned to 256 bytes as every allocation of the driver is.
     pub fn new(base: Address) -> Self {
-        Self { base, used: 0 }
+        Self { base, ..Self::default() }
+    }
+
+    /// The same on a card that runs the kernels of `target`.
+    pub fn on(self, target: Target) -> Self {
+        Self { target, ..self }
+    }
+
+    /// Which kernels may be launched.
+    pub fn target(&self) -> Target {
+        self.target
     }
 
     /// The next `bytes`.

@@ -13,6 +13,18 @@ pub struct Kernel {
     pub shared_bytes: u32,
 }
 
+impl Kernel {
+    /// True for those made for compute capability 9.0 alone, which no other card loads.
+    pub fn is_hopper(&self) -> bool {
+        is_hopper(self.module)
+    }
+}
+
+/// True for the `.cu` files that are compiled for compute capability 9.0 alone.
+pub fn is_hopper(module: &str) -> bool {
+    module.contains("_hopper")
+}
+
 const fn kernel(module: &'static str, name: &'static str, threads: u32, shared_bytes: u32) -> Kernel {
     Kernel { module, name, threads, shared_bytes }
 }
@@ -28,6 +40,12 @@ const fn weight_bytes(outputs: u32, channels: u32, stages: u32) -> u32 {
     stages * (outputs + channels) * 64
 }
 
+/// Shared memory of a pipeline of warpgroups: its stages of 128 bytes a row and column, and room to begin at whole
+/// 1024 bytes.
+const fn pipeline_bytes(lines: u32, stages: u32) -> u32 {
+    stages * lines * 128 + 1024
+}
+
 /// Names of the `.cu` files, in order.
 pub const MODULES: &[&str] = &[
     "activation",
@@ -35,9 +53,12 @@ pub const MODULES: &[&str] = &[
     "channel_sums",
     "conv3d",
     "conv3d_direct",
+    "conv3d_hopper",
+    "conv3d_hopper_weight_gradient",
     "conv3d_weight_gradient",
     "conv3d_weights",
     "conv_transpose3d",
+    "conv_transpose3d_hopper",
     "elementwise",
     "loss",
     "max_pool3d",
@@ -117,6 +138,14 @@ pub const KERNELS: &[Kernel] = &[
     kernel("conv3d_direct", "conv3d_direct_weight_windows_f32", 256, 0),
     kernel("conv3d_direct", "conv3d_direct_windows_bf16_128x32", 128, 0),
     kernel("conv3d_direct", "conv3d_direct_windows_f32_128x32", 128, 0),
+    kernel("conv3d_hopper", "conv3d_hopper_bf16_128x128", 288, pipeline_bytes(256, 3)),
+    kernel("conv3d_hopper", "conv3d_hopper_bf16_128x64", 288, pipeline_bytes(192, 4)),
+    kernel("conv3d_hopper", "conv3d_hopper_f16_128x128", 288, pipeline_bytes(256, 3)),
+    kernel("conv3d_hopper", "conv3d_hopper_f16_128x64", 288, pipeline_bytes(192, 4)),
+    kernel("conv3d_hopper_weight_gradient", "conv3d_hopper_weight_bf16_128x128", 288, pipeline_bytes(256, 3)),
+    kernel("conv3d_hopper_weight_gradient", "conv3d_hopper_weight_bf16_64x64", 160, pipeline_bytes(128, 4)),
+    kernel("conv3d_hopper_weight_gradient", "conv3d_hopper_weight_f16_128x128", 288, pipeline_bytes(256, 3)),
+    kernel("conv3d_hopper_weight_gradient", "conv3d_hopper_weight_f16_64x64", 160, pipeline_bytes(128, 4)),
     kernel("conv3d_weight_gradient", "conv3d_weight_bf16_128x128", 256, weight_bytes(128, 128, 3)),
     kernel("conv3d_weight_gradient", "conv3d_weight_bf16_64x64", 128, weight_bytes(64, 64, 4)),
     kernel("conv3d_weight_gradient", "conv3d_weight_f16_128x128", 256, weight_bytes(128, 128, 3)),
@@ -136,6 +165,8 @@ pub const KERNELS: &[Kernel] = &[
     kernel("conv_transpose3d", "conv_transpose3d_f16_128x64", 128, product_bytes(128, 64, 4)),
     kernel("conv_transpose3d", "conv_transpose3d_tf32_128x128", 256, product_bytes(128, 128, 4)),
     kernel("conv_transpose3d", "conv_transpose3d_tf32_128x64", 128, product_bytes(128, 64, 4)),
+    kernel("conv_transpose3d_hopper", "conv_transpose3d_hopper_bf16_128x128", 288, pipeline_bytes(256, 3)),
+    kernel("conv_transpose3d_hopper", "conv_transpose3d_hopper_f16_128x128", 288, pipeline_bytes(256, 3)),
     kernel("elementwise", "add_bf16", 256, 0),
     kernel("elementwise", "add_f32", 256, 0),
     kernel("elementwise", "broadcast_bf16", 256, 0),

@@ -4,7 +4,8 @@
 use super::convolution::{BLOCKS, MOST_SPLITS, STEP_BYTES, tensor_cores};
 use super::direct::{Source, whole_sectors};
 use super::geometry::{Divisor, Gather, Geometry};
-use super::launch::{Address, Format, Launch, Operand, Workspace, int};
+use super::hopper;
+use super::launch::{Address, Format, Launch, Operand, Target, Workspace, int};
 use crate::Result;
 use bytemuck::{Pod, Zeroable};
 
@@ -119,7 +120,15 @@ impl WeightGradient {
     /// # Errors
     /// For f16 where tensor cores cannot, and numbers beyond 32 bits.
     pub fn launches(&self, workspace: &mut Workspace) -> Result<Vec<Launch>> {
-        if self.fits() { self.on_tensor_cores(workspace) } else { self.direct(workspace) }
+        if !self.fits() {
+            return self.direct(workspace);
+        }
+        if workspace.target() == Target::Sm90a
+            && let Some(launches) = hopper::weight_gradient(self, workspace)?
+        {
+            return Ok(launches);
+        }
+        self.on_tensor_cores(workspace)
     }
 
     fn on_tensor_cores(&self, workspace: &mut Workspace) -> Result<Vec<Launch>> {
@@ -212,7 +221,7 @@ impl WeightGradient {
 
 /// Adds partial sums `[splits, taps, elements]` in order into `[elements, taps]`; rows of the former are padded to
 /// whole sectors.
-fn reduce_weight(
+pub(super) fn reduce_weight(
     partial: Address,
     [splits, taps, elements]: [usize; 3],
     gradient: Address,

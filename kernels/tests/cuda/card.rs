@@ -1,11 +1,13 @@
 //! An emulated card: uploads, launches, downloads.
 
 use genesis_kernels::cuda::cases::{self, Build, Machine};
-use genesis_kernels::cuda::{Address, Format, Launch, Workspace, ptx};
+use genesis_kernels::cuda::{Address, Format, Launch, MAP_BYTES, Target, TensorMap, Workspace, ptx};
 use genesis_kernels::ops::batch_norm::cuda::Tables;
 use genesis_kernels::{Array, Error, Result};
 use genesis_tensor::Shape;
-use ptx_emulator::{Argument, Counters, Finding, Grid, LaunchError, Memory, Module, Options};
+use ptx_emulator::{
+    Argument, Capability, Counters, Finding, Grid, LaunchError, Memory, Module, Options, Swizzle, TensorType,
+};
 use std::collections::BTreeMap;
 
 #[allow(unused_imports, reason = "the counts need no values")]
@@ -24,6 +26,8 @@ pub struct Card {
     planted: Option<(&'static str, String)>,
     /// What was found of it; nothing runs from then on.
     pub finding: Option<Finding>,
+    /// Which kernels it runs.
+    pub target: Target,
 }
 
 impl Card {
@@ -31,6 +35,12 @@ impl Card {
     #[allow(dead_code, reason = "the counts plant nothing")]
     pub fn with_planted(name: &'static str, text: String) -> Self {
         Self { planted: Some((name, text)), ..Self::default() }
+    }
+
+    /// A card that runs the kernels of `target`.
+    #[allow(dead_code, reason = "the counts choose by scene")]
+    pub fn on(target: Target) -> Self {
+        Self { target, ..Self::default() }
     }
 
     /// Runs launches in order, every access checked.
@@ -52,8 +62,17 @@ impl Card {
                 threads: [launch.kernel.threads, 1, 1],
                 shared: launch.shared_bytes as usize,
             };
-            let options = Options { most_dynamic_shared: 163 << 10, ..Options::default() };
-            let arguments = [Argument::Bytes(&launch.arguments)];
+            let capability = match launch.kernel.is_hopper() {
+                true => Capability::Hopper,
+                false => Capability::Ampere,
+            };
+            let most_dynamic_shared = capability.shared_most();
+            let options = Options { most_dynamic_shared, capability, ..Options::default() };
+            let mut bytes = launch.arguments.clone();
+            for (map, to) in launch.maps.iter().zip(bytes.chunks_exact_mut(MAP_BYTES)) {
+                to.copy_from_slice(&encoded(map));
+            }
+            let arguments = [Argument::Bytes(&bytes)];
             let result = self.modules[name].launch_with(
                 launch.kernel.name,
                 grid,
@@ -74,9 +93,10 @@ impl Card {
 
     /// Builds launches with as much workspace as they want, and runs them.
     pub fn run_with(&mut self, build: impl Fn(&mut Workspace) -> Result<Vec<Launch>>) {
-        let mut measured = Workspace::default();
+        let mut measured = Workspace::default().on(self.target);
         build(&mut measured).unwrap();
-        let mut workspace = Workspace::new(self.room(measured.bytes() as usize));
+        let room = self.room(measured.bytes() as usize);
+        let mut workspace = Workspace::new(room).on(self.target);
         let launches = build(&mut workspace).unwrap();
         assert_eq!(workspace.bytes(), measured.bytes());
         self.run(&launches);
@@ -111,6 +131,20 @@ impl Card {
     pub fn download_f64(&mut self, address: Address, count: usize) -> Vec<f64> {
         self.memory.download::<f64>(address, count).unwrap()
     }
+}
+
+/// What a driver makes of a map.
+fn encoded(map: &TensorMap) -> [u8; MAP_BYTES] {
+    let map = ptx_emulator::TensorMap {
+        data_type: if map.format == Format::Bf16 { TensorType::Bf16 } else { TensorType::F16 },
+        address: map.address,
+        dimensions: map.extents.clone(),
+        strides: map.strides.clone(),
+        box_dimensions: map.boxed.clone(),
+        element_strides: map.steps.clone(),
+        swizzle: Swizzle::Bytes128,
+    };
+    map.encode().unwrap_or_else(|cause| panic!("{map:?}: {cause}"))
 }
 
 impl Machine for Card {

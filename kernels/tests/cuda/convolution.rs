@@ -215,32 +215,36 @@ fn windows_use_nothing_beside_an_image() {
 /// The moments that the epilogue writes are as good as those that batch normalisation finds itself.
 #[test]
 fn moments_of_the_epilogue() {
-    let mut card = Card::default();
     // 3 · 8 · 8 · 7 rows are 11 tiles, the last of them short; one tap of 32 channels is one iteration, which is not split.
-    let op = Conv3d::same(1);
     let shapes = [Shape::from([3, 8, 8, 7, 32]), Shape::from([64, 32, 1, 1, 1]), Shape::from([64])];
+    moments(&mut Card::default(), shapes);
+}
+
+/// Moments of a convolution of 1³ in bf16 by its epilogue, given its inputs' shapes.
+pub fn moments(card: &mut Card, shapes: [Shape; 3]) {
+    let (op, outputs) = (Conv3d::same(1), shapes[2].elements());
     let (x, x_array) = card.upload(&noise(shapes[0], 1), Format::Bf16);
     let (w, w_array) = card.upload(&noise(shapes[1], 2), Format::F32);
-    let bias_values = Array { shape: shapes[2], values: (0..64).map(|o| f64::from(o) * 0.5).collect() };
+    let bias_values = Array { shape: shapes[2], values: (0..outputs).map(|o| o as f64 * 0.5).collect() };
     let (b, b_array) = card.upload(&bias_values, Format::F32);
     let plan = Plan::new(&op, &shapes, Format::Bf16).unwrap();
     let [pieces, piece] = plan.moment_pieces().unwrap();
     let y_shape = op.infer(&shapes).unwrap();
-    let rows = y_shape.elements() / 64;
-    let (y, moments) = (card.room_for(y_shape, Format::Bf16), card.room(pieces * 2 * 64 * 4));
+    let rows = y_shape.elements() / outputs;
+    let (y, moments) = (card.room_for(y_shape, Format::Bf16), card.room(pieces * 2 * outputs * 4));
     card.run_with(|workspace| plan.forward(&[x], w, b, y, moments, workspace));
 
     let norm = BatchNorm { epsilon: 1e-5, statistics: Statistics::Sums, activation: Fused::None };
-    let tables = batch_norm_tables(&mut card, 64, NULL, NULL);
+    let tables = batch_norm_tables(card, outputs, NULL, NULL);
     let found = Moments { address: moments, pieces, piece };
-    let norm = BatchNormPlan::new(norm, Format::Bf16, rows, 64).unwrap();
+    let norm = BatchNormPlan::new(norm, Format::Bf16, rows, outputs).unwrap();
     card.run_with(|workspace| norm.statistics(y, Some(found), tables, Running::default(), workspace));
     let y = op.reference(&[x_array, w_array, b_array]);
-    let of_channel = |c: usize| y.values.iter().skip(c).step_by(64);
-    let mean: Vec<f64> = (0..64).map(|c| of_channel(c).sum::<f64>() / rows as f64).collect();
+    let of_channel = |c: usize| y.values.iter().skip(c).step_by(outputs);
+    let mean: Vec<f64> = (0..outputs).map(|c| of_channel(c).sum::<f64>() / rows as f64).collect();
     let variance: Vec<f64> =
-        (0..64).map(|c| of_channel(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() / rows as f64).collect();
-    let shape = Shape::from([64]);
+        (0..outputs).map(|c| of_channel(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() / rows as f64).collect();
+    let shape = Shape::from([outputs]);
     close("mean", &card.download(tables.mean, shape, Format::F32), &Array { shape, values: mean }, 2e-3);
     close(
         "variance",

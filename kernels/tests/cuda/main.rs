@@ -3,6 +3,7 @@
 
 mod card;
 mod convolution;
+mod hopper;
 mod losses;
 mod memory_bound;
 mod planted;

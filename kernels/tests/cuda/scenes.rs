@@ -3,7 +3,7 @@
 
 use crate::card::{Card, batch_norm_tables, noise};
 use genesis_kernels::cuda::cases::{LOOPS, Loop};
-use genesis_kernels::cuda::{Format, NULL, Operand, channels, elementwise};
+use genesis_kernels::cuda::{Format, NULL, Operand, Target, channels, elementwise};
 use genesis_kernels::ops::activation::{self, Activation, cuda::Slopes};
 use genesis_kernels::ops::batch_norm::{self, BatchNorm, Fused, Statistics};
 use genesis_kernels::ops::conv_transpose3d::{self, ConvTranspose3d};
@@ -36,11 +36,17 @@ pub fn all() -> Vec<Scene> {
         // Sums of one split, as in the network's large layers: the epilogue writes y and its moments.
         let channels = if format == Format::Tf32 { 16 } else { 32 };
         for outputs in [128, 64, 32] {
-            all.push(whole_sums(format, channels, outputs));
+            all.push(whole_sums(format, channels, outputs, [1, 3, 3]));
         }
         all.extend([128, 64].map(|width| products(format, width)));
         // Eight taps of so many outputs are columns.
         all.extend([64, 8].map(|outputs| doubled(format, outputs)));
+    }
+    for format in [Format::Bf16, Format::F16] {
+        let mut scenes = vec![doubled(format, 64)];
+        scenes.extend([128, 64].map(|outputs| whole_sums(format, 64, outputs, [1, 1, 3])));
+        scenes.extend([128, 64].map(|width| products(format, width)));
+        all.extend(scenes.into_iter().map(on_warpgroups));
     }
     // f32 as in the network's layers, the first and the last included, and in odd channels; bf16 in channels that tensor
     // cores do not take.
@@ -73,13 +79,23 @@ pub fn all() -> Vec<Scene> {
     all
 }
 
-fn whole_sums(format: Format, channels: usize, outputs: usize) -> Scene {
-    let op = Conv3d { kernel: [1, 3, 3], padding: [[0; 2], [1; 2], [1; 2]], ..Conv3d::same(3) };
-    let shape = format!("8×8×8, {channels} → {outputs}, kernel 1×3×3, {}", name(format));
+/// The same by the kernels for compute capability 9.0 alone.
+fn on_warpgroups(scene: Scene) -> Scene {
+    let Scene { shape, run } = scene;
+    self::scene(shape, move |card| {
+        card.target = Target::Sm90a;
+        run(card);
+    })
+}
+
+fn whole_sums(format: Format, channels: usize, outputs: usize, kernel: [usize; 3]) -> Scene {
+    let op = Conv3d { kernel, padding: kernel.map(|extent| [extent / 2; 2]), ..Conv3d::same(3) };
+    let [kd, kh, kw] = kernel;
+    let shape = format!("8×8×8, {channels} → {outputs}, kernel {kd}×{kh}×{kw}, {}", name(format));
     scene(shape, move |card| {
         let shapes = [
             Shape::from([1, 8, 8, 8, channels]),
-            Shape::from([outputs, channels, 1, 3, 3]),
+            Shape::from([outputs, channels, kd, kh, kw]),
             Shape::from([outputs]),
         ];
         let plan = conv3d::cuda::Plan::new(&op, &shapes, format).unwrap();

@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use genesis_kernels::case::{Outcome, Runnable};
 use genesis_kernels::cuda::cases::{
-    Buffers, Convolution, LOOPS, Machine, Part, directly, on_tensor_cores, outcome,
+    Buffers, Convolution, LOOPS, Machine, Part, directly, on_hopper, on_tensor_cores, outcome,
 };
 use genesis_kernels::cuda::{CudaCard, Format, KERNELS};
 use genesis_kernels::op::{Entry, Operation};
@@ -103,8 +103,8 @@ pub fn run(args: &SelftestArgs, common: &Common) -> Result<()> {
         }
         kernels = card.kernels();
         if all {
-            unreached =
-                KERNELS.iter().map(|kernel| kernel.name).filter(|name| !kernels.contains(name)).collect();
+            let wanted = KERNELS.iter().filter(|kernel| card.found().is_hopper() || !kernel.is_hopper());
+            unreached = wanted.map(|kernel| kernel.name).filter(|name| !kernels.contains(name)).collect();
         }
     }
     let failed = results.iter().filter(|row| !row.passed).count();
@@ -135,37 +135,54 @@ fn check_name(name: &str, on_card: bool) -> Result<()> {
     }
 }
 
-/// f16 and tf32 on tensor cores, which no tensor asks for, and every convolution of any shape.
+/// f16 and tf32 on tensor cores, which no tensor asks for, every convolution of any shape, and, on a card that has
+/// them, the kernels for compute capability 9.0 alone, whether tensors are to use them or not.
 fn test_formats(card: &Arc<CudaCard>, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
     let mut groups = Vec::new();
+    let mut add = |target, [plain, transposed]: [Vec<Convolution>; 2]| {
+        groups.extend([(target, Conv3d::NAME, plain), (target, ConvTranspose3d::NAME, transposed)]);
+    };
     for format in [Format::F16, Format::Tf32] {
-        let [plain, transposed] = on_tensor_cores(format);
-        groups.extend([(Conv3d::NAME, plain), (ConvTranspose3d::NAME, transposed)]);
+        add(Target::Sm80, on_tensor_cores(format));
     }
-    groups.extend([Format::F32, Format::Bf16].map(|format| (Conv3d::NAME, directly(format))));
+    if card.found().is_hopper() {
+        // Tensors' bf16 may use the others.
+        add(Target::Sm80, on_tensor_cores(Format::Bf16));
+        for format in [Format::Bf16, Format::F16] {
+            add(Target::Sm90a, on_hopper(format));
+        }
+    }
+    for format in [Format::F32, Format::Bf16] {
+        add(Target::Sm80, [directly(format), Vec::new()]);
+    }
     let mut rows = Vec::new();
-    for (operation, cases) in groups.iter().filter(|(operation, _)| wanted(operation)) {
+    for (target, operation, cases) in groups.iter().filter(|(_, operation, _)| wanted(operation)) {
         for case in cases {
+            let label = match target {
+                Target::Sm80 => case.label(),
+                Target::Sm90a => format!("{} sm_90a", case.label()),
+            };
             let run = |machine: &mut dyn Machine| Convolution::run(case, machine);
-            rows.extend(test_buffers(card, operation, &case.label(), run));
+            rows.extend(test_buffers(card, *target, operation, &label, run));
         }
     }
     rows
 }
 
 fn test_loops(card: &Arc<CudaCard>) -> Vec<Row> {
-    LOOPS.iter().flat_map(|check| test_buffers(card, ELEMENTWISE, check.name, check.run)).collect()
+    LOOPS.iter().flat_map(|check| test_buffers(card, Target::Sm80, ELEMENTWISE, check.name, check.run)).collect()
 }
 
 /// A check in plain buffers, twice: against its reference, and bit for bit against itself.
 fn test_buffers(
     card: &Arc<CudaCard>,
+    target: Target,
     operation: &'static str,
     case: &str,
     run: impl Fn(&mut dyn Machine) -> genesis_kernels::Result<Vec<Part>>,
 ) -> Vec<Row> {
     let device = format!("cuda:{}", card.found().number);
-    let [first, second] = [(); 2].map(|()| run(&mut Buffers::new(card)));
+    let [first, second] = [(); 2].map(|()| run(&mut Buffers::new(card, target)));
     let same = match (&first, &second) {
         (Ok(first), Ok(second)) => first.iter().zip(second).all(|(one, other)| {
             one.found.values.iter().zip(&other.found.values).all(|(a, b)| a.to_bits() == b.to_bits())

@@ -253,6 +253,59 @@ pub fn on_tensor_cores(format: Format) -> [Vec<Convolution>; 2] {
     [plain, transposed]
 }
 
+/// Cases of every kernel for compute capability 9.0 in bf16 or f16: channels in whole lines, the rest as in
+/// [`on_tensor_cores`].
+pub fn on_hopper(format: Format) -> [Vec<Convolution>; 2] {
+    let same = Conv3d { padding: [[1; 2]; 3], ..Conv3d::same(3) };
+    let bare = Conv3d { padding: [[0; 2]; 3], ..same };
+    let two = Conv3d { inputs: 2, ..same };
+    let plain = |op: Conv3d, image, lines: &[usize], outputs: usize| Convolution {
+        operator: Operator::Plain(op),
+        image,
+        channels: lines.iter().map(|n| n * 64).collect(),
+        outputs: outputs * 64,
+        format,
+    };
+    let plain = vec![
+        plain(same, [1, 3, 4, 5], &[1], 1),
+        plain(same, [3, 1, 2, 3], &[1], 2),
+        plain(same, [1, 5, 1, 7], &[2], 1),
+        plain(same, [1, 4, 4, 8], &[1], 1),
+        plain(bare, [1, 3, 3, 6], &[2], 2),
+        plain(two, [3, 3, 1, 3], &[2, 1], 1),
+        plain(two, [1, 2, 3, 3], &[1, 2], 3),
+        plain(two, [1, 1, 3, 3], &[2, 2], 2),
+        plain(Conv3d::same(1), [3, 3, 5, 3], &[3], 1),
+        plain(Conv3d { bias: false, padding: [[4, 0], [0, 5], [3, 3]], ..same }, [1, 3, 4, 3], &[1], 1),
+        plain(Conv3d { dilation: [2; 3], padding: [[2; 2]; 3], ..same }, [1, 5, 3, 5], &[1], 1),
+        plain(Conv3d { kernel: [3, 1, 2], padding: [[1, 1], [0, 0], [1, 0]], ..same }, [3, 4, 3, 5], &[1], 2),
+        plain(Conv3d { kernel: [1, 5, 5], padding: [[0; 2], [2; 2], [2; 2]], ..same }, [1, 3, 5, 3], &[1], 1),
+    ];
+    let double = ConvTranspose3d::double();
+    let transposed = |op: ConvTranspose3d, image, lines: usize, outputs: usize| Convolution {
+        operator: Operator::Transposed(op),
+        image,
+        channels: vec![lines * 64],
+        outputs: outputs * 64,
+        format,
+    };
+    let transposed = vec![
+        transposed(double, [1, 1, 1, 1], 1, 1),
+        transposed(double, [1, 3, 2, 5], 1, 1),
+        transposed(double, [3, 3, 1, 5], 1, 1),
+        transposed(double, [3, 1, 2, 3], 2, 1),
+        transposed(double, [1, 1, 2, 3], 1, 2),
+        transposed(double, [1, 5, 5, 7], 1, 1),
+        transposed(double, [1, 1, 1, 3], 2, 2),
+        transposed(double, [1, 3, 3, 3], 3, 1),
+        transposed(double, [3, 1, 3, 1], 1, 3),
+        transposed(ConvTranspose3d { bias: false, ..double }, [1, 2, 3, 5], 1, 1),
+        transposed(ConvTranspose3d { bias: false, ..double }, [2, 7, 1, 3], 1, 1),
+        transposed(double, [1, 2, 4, 16], 1, 1),
+    ];
+    [plain, transposed]
+}
+
 /// Cases of the kernels that take any shape, in f32 or bf16: the network's first and last layers, channels in 16 bytes
 /// and not, strides.
 pub fn directly(format: Format) -> Vec<Convolution> {
@@ -274,6 +327,21 @@ pub fn directly(format: Format) -> Vec<Convolution> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::{KERNELS, Target};
+    use std::collections::BTreeSet;
+
+    /// Names of all launches of a case: forward, gradients of the inputs, of the weight.
+    fn launched(case: &Convolution, target: Target) -> Vec<&'static str> {
+        let (shapes, mut workspace) = (case.shapes(), Workspace::default().on(target));
+        let plan = case.plan(&shapes).unwrap();
+        let given: Vec<Address> = case.channels.iter().map(|_| 0x1000).collect();
+        let mut launches = plan.forward(&given, [0x1000, NULL, 0x1000], &mut workspace).unwrap();
+        for input in 0..given.len() {
+            launches.extend(plan.input_gradient(input, [0x1000; 3], &mut workspace).unwrap());
+        }
+        launches.extend(plan.weight_gradient(&given, [0x1000; 2], &mut workspace).unwrap());
+        launches.iter().map(|launch| launch.kernel.name).collect()
+    }
 
     /// On tensor cores in every direction: f16 runs nowhere else, and tf32 must not fall back to f32 unseen.
     #[test]
@@ -282,22 +350,32 @@ mod tests {
             for cases in on_tensor_cores(format) {
                 assert!(cases.len() >= 12);
                 for case in cases {
-                    let (shapes, mut workspace) = (case.shapes(), Workspace::default());
-                    let plan = case.plan(&shapes).unwrap();
-                    let given: Vec<Address> = case.channels.iter().map(|_| 0x1000).collect();
-                    let mut launches = plan.forward(&given, [0x1000, NULL, 0x1000], &mut workspace).unwrap();
-                    for input in 0..given.len() {
-                        launches.extend(plan.input_gradient(input, [0x1000; 3], &mut workspace).unwrap());
-                    }
-                    launches.extend(plan.weight_gradient(&given, [0x1000; 2], &mut workspace).unwrap());
-                    let named = |name: &str| {
-                        let found = launches.iter().filter(|launch| launch.kernel.name.contains(name));
-                        found.count()
-                    };
+                    let names = launched(&case, Target::Sm80);
+                    let named = |part: &str| names.iter().filter(|name| name.contains(part)).count();
                     assert_eq!(named("direct"), 0, "{}", case.label());
-                    assert!(named("x") >= 2 + given.len(), "{}", case.label());
+                    assert!(named("x") >= 2 + case.channels.len(), "{}", case.label());
                 }
             }
         }
+    }
+
+    /// The same on warpgroups, and every kernel of theirs in some case.
+    #[test]
+    fn every_case_runs_on_warpgroups_in_every_direction() {
+        let mut reached = BTreeSet::new();
+        for format in [Format::Bf16, Format::F16] {
+            for cases in on_hopper(format) {
+                assert!(cases.len() >= 12);
+                for case in cases {
+                    let names = launched(&case, Target::Sm90a);
+                    let products = names.iter().filter(|name| name.contains("_hopper_"));
+                    assert_eq!(products.count(), 2 + case.channels.len(), "{}: {names:?}", case.label());
+                    assert!(launched(&case, Target::Sm80).iter().all(|name| !name.contains("_hopper_")));
+                    reached.extend(names);
+                }
+            }
+        }
+        let all = KERNELS.iter().filter(|kernel| kernel.is_hopper()).map(|kernel| kernel.name);
+        assert_eq!(all.filter(|name| !reached.contains(name)).collect::<Vec<_>>(), [""; 0]);
     }
 }

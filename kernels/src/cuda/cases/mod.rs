@@ -4,10 +4,10 @@
 mod convolution;
 mod loops;
 
-pub use convolution::{Convolution, Operator, directly, on_tensor_cores};
+pub use convolution::{Convolution, Operator, directly, on_hopper, on_tensor_cores};
 pub use loops::{LOOPS, Loop};
 
-use super::{Address, CudaCard, Format, Launch, Workspace};
+use super::{Address, CudaCard, Format, Launch, Target, Workspace};
 use crate::case::Outcome;
 use crate::{Array, Result};
 use genesis_tensor::{Card, Shape};
@@ -47,13 +47,14 @@ pub trait Machine {
 /// Buffers of a driver's card, given back when dropped.
 pub struct Buffers {
     card: Arc<CudaCard>,
+    target: Target,
     blocks: Vec<(Address, usize)>,
 }
 
 impl Buffers {
-    /// None yet.
-    pub fn new(card: &Arc<CudaCard>) -> Self {
-        Self { card: card.clone(), blocks: Vec::new() }
+    /// None yet, for kernels of `target`.
+    pub fn new(card: &Arc<CudaCard>, target: Target) -> Self {
+        Self { card: card.clone(), target, blocks: Vec::new() }
     }
 }
 
@@ -75,7 +76,7 @@ impl Machine for Buffers {
     }
 
     fn run_with(&mut self, build: Build<'_>) -> Result<()> {
-        self.card.run_with(build)
+        self.card.run_with_on(self.target, build)
     }
 }
 

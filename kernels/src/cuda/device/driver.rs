@@ -2,6 +2,7 @@
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
+use crate::cuda::Target;
 use genesis_tensor::{Error, Result};
 use std::ffi::c_int;
 
@@ -36,6 +37,33 @@ impl Found {
     /// True if the kernels run on it.
     pub fn is_supported(&self) -> bool {
         self.capability >= LEAST_CAPABILITY
+    }
+
+    /// True if the kernels for compute capability 9.0 alone run on it too.
+    pub fn is_hopper(&self) -> bool {
+        self.capability == [9, 0]
+    }
+}
+
+/// Which kernels a card is to run: those for compute capability 8.0, unless `GENESIS_CUDA_KERNELS=sm_90a` asks for the
+/// others. No card has measured those yet; until one has, nobody gets them without asking.
+///
+/// # Errors
+/// For another value, and where the card cannot run them.
+pub(super) fn target(found: &Found) -> Result<Target> {
+    const NAME: &str = "GENESIS_CUDA_KERNELS";
+    let refuse = |cause: String| Err(Error::Device(format!("{NAME}: {cause}")));
+    match std::env::var(NAME).as_deref() {
+        Err(_) | Ok("" | "sm_80") => Ok(Target::Sm80),
+        Ok("sm_90a") if found.is_hopper() => Ok(Target::Sm90a),
+        Ok("sm_90a") => {
+            let [major, minor] = found.capability;
+            refuse(format!(
+                "sm_90a kernels want compute capability 9.0, and cuda:{} has {major}.{minor}",
+                found.number
+            ))
+        }
+        Ok(other) => refuse(format!("{other:?} is neither sm_80 nor sm_90a")),
     }
 }
 

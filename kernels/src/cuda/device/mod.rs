@@ -11,6 +11,7 @@ mod event;
 mod graph;
 mod pool;
 mod staging;
+mod tensor_map;
 mod timing;
 
 pub use copies::Upload;
@@ -19,7 +20,7 @@ pub use graph::Graph;
 pub use pool::MemoryUse;
 pub(super) use timing::PeakArguments;
 
-use super::{Address, Kernel, Launch, Workspace, ptx};
+use super::{Address, Kernel, Launch, Target, Workspace, ptx};
 use crate::{Error, Result};
 use copies::Copies;
 use cudarc::driver::result;
@@ -80,6 +81,7 @@ pub struct CudaCard {
     /// Wait after every kernel.
     synchronous: bool,
     graphs: bool,
+    target: Target,
 }
 
 // SAFETY: the handles are the driver's, which any thread may use once the context is current there (`enter`); what
@@ -140,6 +142,7 @@ impl CudaCard {
             return Err(TensorError::Device(cause).into());
         }
         driver::check_version()?;
+        let target = driver::target(&found)?;
         let fail = |error| failed(&format!("opening cuda:{number}"), error);
         let handle = driver::handle(number)?;
         // SAFETY: the handle is the driver's; `drop` releases what is retained here.
@@ -162,12 +165,18 @@ impl CudaCard {
             recorded: Condvar::new(),
             synchronous: std::env::var_os("GENESIS_CUDA_SYNC").is_some_and(|value| value != "0"),
             graphs: std::env::var_os("GENESIS_CUDA_GRAPHS").is_none_or(|value| value != "0"),
+            target,
         }))
     }
 
     /// What the driver says of it.
     pub fn found(&self) -> &Found {
         &self.found
+    }
+
+    /// Which kernels it runs: `GENESIS_CUDA_KERNELS`.
+    pub fn target(&self) -> Target {
+        self.target
     }
 
     /// Its memory.
@@ -259,8 +268,9 @@ impl CudaCard {
         for launch in launches {
             let function = self.function(launch)?;
             let [x, y, z] = launch.grid;
+            let bytes = tensor_map::arguments(launch)?;
             // The driver reads it during the call; it does not write it.
-            let mut arguments = [launch.arguments.as_ptr().cast_mut().cast::<c_void>()];
+            let mut arguments = [bytes.as_ptr().cast_mut().cast::<c_void>()];
             let mut turn = self.turn();
             // SAFETY: the function is loaded, takes one parameter of these bytes (as the tests of the launches on an
             // emulated card show), and its addresses are those of live tensors: whoever frees one while this waits
@@ -293,13 +303,22 @@ impl CudaCard {
     /// # Errors
     /// Its own; memory; as [`CudaCard::run`].
     pub fn run_with(&self, build: impl Fn(&mut Workspace) -> Result<Vec<Launch>>) -> Result<()> {
-        let mut counting = Workspace::default();
+        self.run_with_on(self.target, build)
+    }
+
+    /// The same with the kernels of another target than the card's.
+    pub(super) fn run_with_on(
+        &self,
+        target: Target,
+        build: impl Fn(&mut Workspace) -> Result<Vec<Launch>>,
+    ) -> Result<()> {
+        let mut counting = Workspace::default().on(target);
         let launches = build(&mut counting)?;
         if counting.bytes() == 0 {
             return self.run(&launches);
         }
         let scratch = Scratch::new(self, counting.bytes() as usize)?;
-        self.run(&build(&mut Workspace::new(scratch.address))?)
+        self.run(&build(&mut Workspace::new(scratch.address).on(target))?)
     }
 
     /// The loaded kernel of a launch, with permission for its shared memory.
