@@ -61,11 +61,11 @@ pub struct Counters {
     classes: [u64; 14],
     /// Warp instructions with at least one active lane, and those lanes.
     pub active_lanes: u64,
-    /// Floating-point operations outside `mma` (a fused multiply-add is two).
+    /// Floating-point operations outside `mma` and `wgmma` (a fused multiply-add is two).
     pub flops: u64,
-    /// Floating-point operations of `mma`.
+    /// Floating-point operations of `mma` and `wgmma`.
     pub matrix_flops: u64,
-    /// Loads from device memory (`cp.async` included).
+    /// Loads from device memory (`cp.async` and bulk copies included; such a copy is one request).
     pub loads: Traffic,
     /// Stores to device memory.
     pub stores: Traffic,
@@ -120,6 +120,23 @@ impl Counters {
         traffic.requests += 1;
         traffic.sectors += used as u64;
         traffic.bytes += sectors[..used].iter().map(|s| u64::from(s.1.count_ones())).sum::<u64>();
+    }
+
+    /// Notes a bulk copy: stretches of device memory (address, bytes), and bytes written to shared memory.
+    pub(crate) fn bulk(&mut self, stretches: impl Iterator<Item = (u64, usize)>, written: usize) {
+        self.loads.requests += 1;
+        // Neighbours share a sector where they meet.
+        let mut last = u64::MAX;
+        for (address, bytes) in stretches {
+            let (first, end) = (address / 32, (address + bytes as u64 - 1) / 32);
+            self.loads.sectors += end - first + u64::from(first != last);
+            self.loads.bytes += bytes as u64;
+            last = end;
+        }
+        let passes = written.div_ceil(128) as u64;
+        self.shared.requests += 1;
+        self.shared.wavefronts += passes;
+        self.shared.ideal += passes;
     }
 
     /// Notes a request to shared memory. Wide accesses are served 128 bytes at a time: 8-byte ones by half warps,

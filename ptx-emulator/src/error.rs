@@ -42,6 +42,14 @@ pub enum FindingKind {
     MissingLanes,
     /// A store to constant memory or to a parameter.
     ReadOnly,
+    /// An operand that the instruction does not allow: a descriptor, a tensor map, a number of registers.
+    Operand,
+    /// An mbarrier object that is none, or is used against its rules.
+    Barrier,
+    /// What the asynchronous proxy reads or overwrites, without a proxy fence behind the write of the generic proxy.
+    MissingFence,
+    /// Registers or memory that an asynchronous operation still uses.
+    InFlight,
     /// The kernel's own `trap`.
     Trap,
     /// More instructions than the launch may execute.

@@ -1,10 +1,12 @@
 //! A launch: limits of the card, parameters, and all blocks one after the other. One host thread runs them all: races
 //! between blocks are found only where every access is seen in one order.
 
+use crate::capability::Capability;
 use crate::counters::Counters;
 use crate::error::LaunchError;
 use crate::execute::block::Shared;
 use crate::execute::clocks::{Clocks, Publications};
+use crate::execute::warpgroup::WARPS;
 use crate::execute::{Block, Warp};
 use crate::instructions::lanes::LANES;
 use crate::memory::Memory;
@@ -13,12 +15,14 @@ use crate::program::Program;
 
 /// Shared memory of a block that needs no permission, in bytes.
 pub const SHARED_DEFAULT: usize = 48 << 10;
-/// Shared memory of a block with permission (compute capability 8.0), in bytes.
+/// Shared memory of a block with permission in bytes, compute capability 8.0; see [`Capability::shared_most`].
 pub const SHARED_MOST: usize = 163 << 10;
 
-/// What is checked while a kernel runs.
+/// The card, and what is checked while a kernel runs.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Compute capability of the card.
+    pub capability: Capability,
     /// Races within and between blocks.
     pub races: bool,
     /// Reads of bytes that nobody has written.
@@ -34,6 +38,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            capability: Capability::Ampere,
             races: true,
             uninitialised: true,
             traffic: true,
@@ -70,6 +75,10 @@ impl Grid {
 
 fn check(program: &Program, grid: Grid, options: &Options) -> Result<(), LaunchError> {
     let invalid = |message: String| Err(LaunchError::Invalid(format!("kernel {}: {message}", program.name)));
+    if !program.target.runs_on(options.capability) {
+        let ((major, minor), target) = (options.capability.numbers(), program.target);
+        return invalid(format!("PTX for {target} does not run on compute capability {major}.{minor}"));
+    }
     let threads: u64 = grid.threads.iter().map(|&n| u64::from(n)).product();
     if threads == 0 || threads > 1024 || grid.threads[2] > 64 {
         return invalid(format!(
@@ -95,7 +104,8 @@ fn check(program: &Program, grid: Grid, options: &Options) -> Result<(), LaunchE
             grid.shared, options.most_dynamic_shared
         ));
     }
-    let most = if options.most_dynamic_shared > SHARED_DEFAULT { SHARED_MOST } else { SHARED_DEFAULT };
+    let permitted = options.most_dynamic_shared > SHARED_DEFAULT;
+    let most = if permitted { options.capability.shared_most() } else { SHARED_DEFAULT };
     if fixed + grid.shared > most {
         return invalid(format!("{} bytes of shared memory, {most} are possible", fixed + grid.shared));
     }
@@ -141,8 +151,10 @@ pub(crate) fn launch(
                     shared.bytes.fill(0xff);
                     shared.written.clear();
                 }
+                let multiprocessors = options.capability.multiprocessors();
                 for warp in &mut warps {
-                    warp.start(program, [[x, y, z], grid.threads, grid.blocks], grid.shared as u32);
+                    let shape = [[x, y, z], grid.threads, grid.blocks];
+                    warp.start(program, shape, grid.shared as u32, multiprocessors);
                 }
                 let mut block = Block {
                     program,
@@ -160,6 +172,9 @@ pub(crate) fn launch(
                     fenced: false,
                     acquired: Vec::new(),
                     arrivals: Default::default(),
+                    mbarriers: Default::default(),
+                    groups: (0..warps.len().div_ceil(WARPS)).map(|_| Default::default()).collect(),
+                    progress: 0,
                     instruction: 0,
                     executed: 0,
                 };

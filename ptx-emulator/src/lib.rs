@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod capability;
 mod counters;
 mod error;
 mod execute;
@@ -29,9 +30,12 @@ mod module;
 mod parse;
 mod program;
 
+pub use capability::{Capability, Target};
 pub use counters::{Banks, Counters, Traffic};
 pub use error::{Finding, FindingKind, LaunchError, ParseError};
 pub use launch::{Grid, Options, SHARED_DEFAULT, SHARED_MOST};
-pub use memory::{DEVICE_BASE, Memory, MemoryError, Plain};
+pub use memory::{
+    DEVICE_BASE, Memory, MemoryError, Plain, Swizzle, TENSOR_MAP_BYTES, TensorMap, TensorType,
+};
 pub use module::{Argument, Kernel, LoadError, Module};
 pub use program::Class;

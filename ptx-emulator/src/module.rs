@@ -1,5 +1,6 @@
 //! A loaded module: its kernels and its variables in device memory.
 
+use crate::capability::Target;
 use crate::counters::Counters;
 use crate::error::{LaunchError, ParseError};
 use crate::launch::{Grid, Options, launch};
@@ -74,6 +75,11 @@ impl Kernel {
         &self.program.name
     }
 
+    /// What its PTX was made for.
+    pub fn target(&self) -> Target {
+        self.program.target
+    }
+
     /// (offset, bytes) of each parameter.
     pub fn parameters(&self) -> &[(usize, usize)] {
         &self.program.parameters
@@ -128,6 +134,9 @@ impl Module {
     /// The first line that is not understood, with its opcode; too little memory.
     pub fn load(text: &str, memory: &mut Memory) -> Result<Self, LoadError> {
         let syntax = parse(text).map_err(LoadError::Parse)?;
+        let target = Target::read(&syntax.target).ok_or_else(|| {
+            LoadError::Parse(ParseError::new(1, format!("`{}` is not a target", syntax.target)))
+        })?;
         let mut globals = HashMap::new();
         let mut variables = BTreeMap::new();
         let mut shared = Vec::new();
@@ -157,7 +166,8 @@ impl Module {
         }
         let mut kernels = BTreeMap::new();
         for function in syntax.functions.iter().filter(|f| f.entry) {
-            let program = link(&syntax.functions, function, &globals, &shared).map_err(LoadError::Parse)?;
+            let program =
+                link(target, &syntax.functions, function, &globals, &shared).map_err(LoadError::Parse)?;
             kernels.insert(function.name.clone(), Kernel { program: Arc::new(program) });
         }
         Ok(Self { kernels, variables })

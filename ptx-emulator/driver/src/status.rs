@@ -86,8 +86,13 @@ impl From<&LaunchError> for Status {
             FindingKind::OutOfBounds | FindingKind::ReadOnly => Self::IllegalAddress,
             FindingKind::Misaligned => Self::Misaligned,
             FindingKind::Deadlock | FindingKind::TooLong => Self::Timeout,
-            FindingKind::MissingLanes => Self::IllegalInstruction,
-            FindingKind::Uninitialised | FindingKind::Race | FindingKind::Trap => Self::LaunchFailed,
+            FindingKind::MissingLanes | FindingKind::Operand => Self::IllegalInstruction,
+            FindingKind::Uninitialised
+            | FindingKind::Race
+            | FindingKind::Trap
+            | FindingKind::Barrier
+            | FindingKind::MissingFence
+            | FindingKind::InFlight => Self::LaunchFailed,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! A block: its warps take turns, barriers hold them until all have come.
 
 use super::clocks::{Clocks, Publications};
+use super::mbarrier::Mbarriers;
 use super::warp::{Warp, lanes, thread_index};
+use super::warpgroup::Group;
 use crate::counters::Counters;
 use crate::error::{Fault, Finding, FindingKind};
 use crate::instructions::lanes::LANES;
@@ -10,6 +12,10 @@ use crate::memory::Memory;
 use crate::memory::arrays::Layout;
 use crate::memory::shadow::{Shadow, Written};
 use crate::program::{BarrierKind, Program, Step};
+
+/// Rounds of all warps in which nobody did anything but wait in vain, until waiting is given up. More than a few: a
+/// thread may ask several mbarriers in turn.
+const IDLE_ROUNDS: u32 = 64;
 
 /// Shared memory of a block.
 pub(crate) struct Shared {
@@ -40,6 +46,11 @@ pub(crate) struct Block<'a> {
     pub acquired: Vec<u32>,
     /// Warps that arrived at a barrier without waiting.
     pub arrivals: [Vec<usize>; 16],
+    pub mbarriers: Mbarriers,
+    /// Warpgroups.
+    pub groups: Vec<Group>,
+    /// Grows with whatever may let a waiting thread go on.
+    pub progress: u64,
     /// Number of the instruction that runs.
     pub instruction: usize,
     /// Instructions executed so far.
@@ -54,7 +65,9 @@ impl Block<'_> {
 
     /// Runs all warps to their end.
     pub fn run(&mut self, warps: &mut [Warp]) -> Result<(), Box<Finding>> {
+        let mut idle_rounds = 0;
         loop {
+            let before = self.progress;
             for warp in warps.iter_mut() {
                 if warp.alive != 0 {
                     let result = warp.run(self);
@@ -65,23 +78,64 @@ impl Block<'_> {
                 let fault = Fault::of(FindingKind::TooLong, 0, "the block does not come to an end");
                 return Err(self.finding(0, self.instruction, *fault));
             }
-            if warps.iter().any(|w| w.runnable() != 0) {
+            if self.run_groups(warps)? {
+                continue;
+            }
+            // Whoever can run has waited in vain all the time, and nothing happened that could change this.
+            let idle = self.progress == before && warps.iter().all(|w| w.runnable() == 0 || w.spins);
+            if warps.iter().any(|w| w.runnable() != 0) && !idle {
+                idle_rounds = 0;
                 continue;
             }
             if warps.iter().all(|w| w.alive == 0) {
-                return Ok(());
+                return self.finished();
             }
             let mut released = false;
             for id in 0..16 {
                 released |= self.release(warps, id)?;
             }
-            if !released {
+            if released {
+                idle_rounds = 0;
+                continue;
+            }
+            if warps.iter().all(|w| w.runnable() == 0) {
                 return Err(self.deadlock(warps));
+            }
+            idle_rounds += 1;
+            if idle_rounds > IDLE_ROUNDS {
+                return Err(self.vain_waits(warps));
             }
         }
     }
 
-    fn finding(&self, warp: usize, pc: usize, fault: Fault) -> Box<Finding> {
+    /// At a block's end nothing may be under way.
+    fn finished(&self) -> Result<(), Box<Finding>> {
+        let copy = self.mbarriers.copies().next().map(|copy| (0, copy.lane, copy.instruction, "bulk copy"));
+        let product = || self.unfinished_product().map(|(warp, pc)| (warp, 0, pc, "wgmma"));
+        let Some((warp, lane, pc, what)) = copy.or_else(product) else { return Ok(()) };
+        let message = format!("the block ends while this {what} is under way: nobody waits for it");
+        Err(self.finding(warp, pc, *Fault::of(FindingKind::InFlight, lane as u32, message)))
+    }
+
+    /// Waits that nothing can end.
+    fn vain_waits(&self, warps: &[Warp]) -> Box<Finding> {
+        let found = warps.iter().find_map(|warp| Some((warp, warp.wait?)));
+        let (warp, pc, lane) = found.map_or((0, 0, 0), |(w, wait)| (w.index, wait.instruction, wait.lane));
+        let barriers = warps.iter().filter(|w| w.waiting != 0).map(|w| {
+            let line = self.line(w.pcs[first(w.waiting)]);
+            format!("; warp {} at PTX line {line} for a barrier", w.index)
+        });
+        let groups = warps.iter().filter(|w| w.grouped != 0).map(|w| {
+            let line = self.line(w.pcs[first(w.grouped)]);
+            format!("; warp {} at PTX line {line} for its warpgroup", w.index)
+        });
+        let others: String = barriers.chain(groups).collect();
+        let message = format!("all wait for what never comes: {}{others}", self.waits(warps));
+        self.finding(warp, pc, *Fault::of(FindingKind::Deadlock, lane as u32, message))
+    }
+
+    /// A finding of what a warp did.
+    pub fn finding(&self, warp: usize, pc: usize, fault: Fault) -> Box<Finding> {
         let thread = (warp * LANES) as u32 + fault.lane;
         Box::new(Finding {
             kind: fault.kind,
@@ -163,6 +217,14 @@ impl Block<'_> {
                 let lane = first(warp.parked);
                 let away = warp.alive & !warp.parked;
                 let message = format!("waits for lanes that never come (elsewhere: mask {away:#010x})");
+                let fault = Fault::of(FindingKind::MissingLanes, lane as u32, message);
+                return self.finding(warp.index, warp.pcs[lane], *fault);
+            }
+        }
+        for warp in warps {
+            if warp.grouped != 0 {
+                let lane = first(warp.grouped);
+                let message = "waits for threads of its warpgroup that never come (it has four whole warps)";
                 let fault = Fault::of(FindingKind::MissingLanes, lane as u32, message);
                 return self.finding(warp.index, warp.pcs[lane], *fault);
             }

@@ -1,10 +1,10 @@
 //! Checked accesses: bounds, alignment, bytes nobody wrote, races.
 
 use super::block::Block;
-use super::clocks::Observer;
+use super::clocks::{COPIERS, Observer};
 use super::warp::Warp;
 use crate::error::{Fault, FindingKind};
-use crate::memory::shadow::{Access, Deed};
+use crate::memory::shadow::{Access, Deed, FIRST_AGENT};
 use crate::memory::{DEVICE_BASE, LOCAL_BASE, PARAM_BASE, SHARED_BASE, WINDOW};
 use crate::parse::syntax::Space;
 
@@ -43,27 +43,52 @@ pub(crate) fn resolve(space: Space, address: u64) -> (Space, u64) {
 }
 
 impl Block<'_> {
-    fn me(&self, warp: &Warp, lane: usize, atomic: bool) -> Access {
+    /// What a thread does now.
+    pub fn me(&self, warp: &Warp, lane: usize, atomic: bool) -> Access {
         let thread = (warp.index * 32 + lane) as u32;
         Access::new(self.number, thread, self.clocks.clock(warp.index), self.instruction as u32, atomic)
     }
 
-    fn race(&self, request: &Request, deed: Deed, other: Access) -> Box<Fault> {
+    /// Where a warp stands, for accesses to device memory.
+    pub fn observer(&self, warp: usize) -> Observer<'_> {
+        Observer {
+            launch: self.launch,
+            block: self.number,
+            warp: warp as u32,
+            row: self.clocks.row(warp),
+            together: self.clocks.together(warp),
+            acquired: &self.acquired,
+        }
+    }
+
+    /// The launch that records of shared memory belong to: those of other blocks mean nothing.
+    pub fn shared_launch(&self) -> u64 {
+        self.launch << 32 | u64::from(self.number)
+    }
+
+    /// Who made an access, and where.
+    pub fn describe_access(&self, access: Access) -> String {
+        let block = match access.block() {
+            own if own == self.number & 0xf_ffff => String::new(),
+            other => format!(" of block {other}"),
+        };
+        let who = match access.thread().checked_sub(FIRST_AGENT).map(|n| n as usize / 32) {
+            None => format!("thread {}", access.thread()),
+            Some(group) if group < COPIERS => format!("a product of warpgroup {group}"),
+            Some(_) => "a bulk copy".into(),
+        };
+        format!("{who}{block} at PTX line {}", self.line(access.instruction()))
+    }
+
+    /// A race of a thread with `other`.
+    pub fn race(&self, request: &Request, deed: Deed, other: Access) -> Box<Fault> {
         let done = match deed {
             Deed::Read => "reads",
             Deed::Atomic => "updates",
             _ => "writes",
         };
-        let block = self.number & 0xf_ffff;
-        let from = if other.block() == block {
-            format!("thread {}", other.thread())
-        } else {
-            format!("thread {} of block {}", other.thread(), other.block())
-        };
-        let message = format!(
-            "race: {done} what {from} accessed at PTX line {}, and no barrier is between",
-            self.line(other.instruction())
-        );
+        let who = self.describe_access(other).replacen(" at PTX line", " accessed at PTX line", 1);
+        let message = format!("race: {done} what {who}, and no barrier is between");
         Fault::at(FindingKind::Race, request.lane as u32, request.address, message)
     }
 
@@ -117,6 +142,7 @@ impl Block<'_> {
 
     /// Writes the bytes of one lane.
     pub fn store(&mut self, warp: &mut Warp, request: &Request, data: &[u8; WIDEST]) -> Result<()> {
+        self.progress += 1;
         let &Request { lane, bytes, .. } = request;
         Self::check_alignment(request)?;
         let (space, at) = resolve(request.space, request.address);
@@ -166,6 +192,7 @@ impl Block<'_> {
 
     /// Reads, changes and writes one place as one step.
     pub fn atomic(&mut self, warp: &mut Warp, request: &Request, f: impl FnOnce(u64) -> u64) -> Result<u64> {
+        self.progress += 1;
         let &Request { lane, bytes, .. } = request;
         Self::check_alignment(request)?;
         let (space, at) = resolve(request.space, request.address);
@@ -224,7 +251,7 @@ impl Block<'_> {
     }
 
     /// Checks bounds and races; returns whether the bytes were ever written.
-    fn touch(
+    pub fn touch(
         &mut self,
         warp: &Warp,
         request: &Request,
@@ -239,12 +266,16 @@ impl Block<'_> {
             block: self.number,
             warp: warp.index as u32,
             row: self.clocks.row(warp.index),
+            together: self.clocks.together(warp.index),
             acquired: &self.acquired,
         };
         let (known, clash) = if space == Space::Shared {
             self.check_shared(request, at)?;
-            // Records of other blocks mean nothing here.
-            observer.launch = self.launch << 32 | u64::from(self.number);
+            if self.mbarriers.overlap(at, bytes) {
+                let message = "a plain access to an mbarrier object";
+                return Err(Fault::at(FindingKind::Barrier, request.lane as u32, request.address, message));
+            }
+            observer.launch = self.shared_launch();
             let shared = &mut *self.shared;
             let clash =
                 if races { shared.shadow.touch((at as usize, bytes), deed, me, &observer) } else { None };
@@ -278,7 +309,7 @@ fn copy_small(to: &mut [u8; WIDEST], from: &[u8], bytes: usize) {
     }
 }
 
-fn out_of_bounds(request: &Request, place: String) -> Box<Fault> {
+pub(crate) fn out_of_bounds(request: &Request, place: String) -> Box<Fault> {
     let message = format!("out of bounds: {} bytes {place}", request.bytes);
     Fault::at(FindingKind::OutOfBounds, request.lane as u32, request.address, message)
 }

@@ -2,6 +2,8 @@
 //! meet again by themselves, since nobody runs past a lane that is behind.
 
 use super::block::Block;
+use super::mbarrier::Waiting;
+use super::warpgroup::Sum;
 use crate::error::{Fault, FindingKind};
 use crate::instructions::async_copy::Copies;
 use crate::instructions::lanes::{LANES, Registers};
@@ -20,6 +22,16 @@ pub(crate) struct Warp {
     pub waiting: u32,
     /// Lanes at a warp-wide instruction for which others are missing.
     pub parked: u32,
+    /// Lanes at an instruction of their warpgroup.
+    pub grouped: u32,
+    /// Lanes that waited for an mbarrier in vain; they run again at the warp's next turn.
+    pub vain: u32,
+    /// Whether its last turn ended because of them.
+    pub spins: bool,
+    /// The last wait in vain, until one succeeds.
+    pub wait: Option<Waiting>,
+    /// What each register has to do with products; empty in kernels without any.
+    pub sums: Vec<Sum>,
     /// Return addresses.
     calls: Vec<Vec<usize>>,
     /// Local memory, lane after lane.
@@ -46,6 +58,11 @@ impl Warp {
             alive: 0,
             waiting: 0,
             parked: 0,
+            grouped: 0,
+            vain: 0,
+            spins: false,
+            wait: None,
+            sums: vec![Sum::NEW; if program.multiplies { program.words } else { 0 }],
             calls: vec![Vec::new(); LANES],
             local: vec![0; program.local.end * LANES],
             local_written: Written::new(program.local.end * LANES),
@@ -54,12 +71,20 @@ impl Warp {
     }
 
     /// Sets everything for a new block of `size` threads.
-    pub fn start(&mut self, program: &Program, [block, size, grid]: [[u32; 3]; 3], dynamic: u32) {
+    pub fn start(
+        &mut self,
+        program: &Program,
+        [block, size, grid]: [[u32; 3]; 3],
+        dynamic: u32,
+        multiprocessors: u32,
+    ) {
         let threads = size.iter().product::<u32>() as usize;
         let count = (threads - self.index * LANES).min(LANES);
         self.pcs = [0; LANES];
         self.alive = if count == LANES { u32::MAX } else { (1 << count) - 1 };
-        (self.waiting, self.parked) = (0, 0);
+        (self.waiting, self.parked, self.grouped, self.vain) = (0, 0, 0, 0);
+        (self.spins, self.wait) = (false, None);
+        self.sums.fill(Sum::NEW);
         self.calls.iter_mut().for_each(Vec::clear);
         self.local_written.clear();
         self.copies = Copies::default();
@@ -82,6 +107,7 @@ impl Warp {
                     Special::MaskGt => !(below | 1 << lane),
                     Special::DynamicShared => dynamic,
                     Special::TotalShared => dynamic + program.shared.natural as u32,
+                    Special::Multiprocessors => multiprocessors,
                     Special::Word(value) => value,
                 };
             }
@@ -93,7 +119,7 @@ impl Warp {
 
     /// Lanes that can run now.
     pub fn runnable(&self) -> u32 {
-        self.alive & !self.waiting & !self.parked
+        self.alive & !self.waiting & !self.parked & !self.grouped
     }
 
     fn set_pc(&mut self, mask: u32, pc: usize) {
@@ -122,12 +148,14 @@ impl Warp {
     pub fn run(&mut self, block: &mut Block<'_>) -> Result<(), (usize, Box<Fault>)> {
         let program = block.program;
         let end = block.executed + TURN;
+        (self.vain, self.spins) = (0, false);
         'meet: loop {
-            let runnable = self.runnable();
+            let runnable = self.runnable() & !self.vain;
             if runnable == 0 {
                 if self.try_parked(block)? {
                     continue;
                 }
+                self.spins = self.vain != 0;
                 return Ok(());
             }
             if block.executed > end {
@@ -157,9 +185,24 @@ impl Warp {
                     pc += 1;
                     continue;
                 }
+                if !instruction.sums.is_empty() {
+                    self.touch_sums(&instruction.sums, block).map_err(|fault| (pc, fault))?;
+                }
                 match &instruction.step {
                     Step::Compute(compute) => compute(&mut self.registers, active),
-                    Step::Access(access) => access(self, block, active).map_err(|fault| (pc, fault))?,
+                    Step::Access(access) => {
+                        access(self, block, active).map_err(|fault| (pc, fault))?;
+                        if self.vain & mask != 0 {
+                            self.set_pc(mask, pc + 1);
+                            continue 'meet;
+                        }
+                    }
+                    Step::Warpgroup(_) => {
+                        self.set_pc(mask & !active, pc + 1);
+                        self.set_pc(active, pc);
+                        self.grouped |= active;
+                        continue 'meet;
+                    }
                     Step::Branch(target) => {
                         if active == mask {
                             pc = *target;
@@ -293,7 +336,7 @@ impl Warp {
                     self.parked = before;
                 }
             }
-            if self.runnable() != 0 {
+            if self.runnable() & !self.vain != 0 {
                 return Ok(true);
             }
         }

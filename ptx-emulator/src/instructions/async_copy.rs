@@ -46,6 +46,9 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     if !b.modifiers.flag("async") {
         return b.fail("unknown opcode");
     }
+    if b.modifiers.flag("bulk") {
+        return super::bulk_copy::decode(b);
+    }
     if b.modifiers.flag("commit_group") {
         b.count(0..=0)?;
         let access: Access = Box::new(|warp, _, mask| {

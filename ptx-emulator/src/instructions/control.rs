@@ -17,6 +17,23 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
             let nothing: Compute = Box::new(|_, _| {});
             b.compute(nothing, Class::Control, 0)
         }
+        "fence" if b.modifiers.flag("proxy") => {
+            b.needs(90)?;
+            if !b.modifiers.flag("async") {
+                return b.fail("only .proxy.async is emulated");
+            }
+            // Of shared memory alone is known which proxy writes.
+            let elsewhere = b.modifiers.flag("global");
+            b.modifiers.one_of(&["shared::cta", "shared::cluster"]);
+            fence(b, (!elsewhere).then_some(true))
+        }
+        "fence" if b.modifiers.flag("mbarrier_init") => {
+            b.needs(90)?;
+            if !b.modifiers.flag("release") || !b.modifiers.flag("cluster") {
+                return b.fail("expected .release.cluster");
+            }
+            fence(b, Some(false))
+        }
         "membar" | "fence" => {
             let block_only = b.modifiers.flag("cta");
             b.modifiers.drop_all(&["gl", "gpu", "sys", "sc", "acq_rel"]);
@@ -28,6 +45,18 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
         }
         _ => barrier(b, name == "bar"),
     }
+}
+
+/// A fence of the asynchronous proxy, or of the making of mbarriers.
+fn fence(b: &mut Builder<'_>, proxy: Option<bool>) -> Result<()> {
+    b.count(0..=0)?;
+    let access: Access = Box::new(move |warp, block, mask| {
+        if let Some(proxy) = proxy {
+            block.clocks.fence(warp.index, mask, proxy);
+        }
+        Ok(())
+    });
+    b.access(access, Class::Control)
 }
 
 fn barrier(b: &mut Builder<'_>, short: bool) -> Result<()> {

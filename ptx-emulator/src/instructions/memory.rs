@@ -79,6 +79,9 @@ pub(super) fn count(
 
 pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     let name = b.modifiers.name.clone();
+    if name == "prefetch" && b.modifiers.flag("tensormap") {
+        return super::bulk_copy::prefetch(b);
+    }
     if name.starts_with("prefetch") {
         space(b);
         b.modifiers.drop_all(&["L1", "L2"]);

@@ -3,6 +3,7 @@
 pub(crate) mod async_copy;
 mod atomic;
 mod bits;
+mod bulk_copy;
 mod compare;
 mod control;
 mod convert;
@@ -11,10 +12,13 @@ mod half;
 mod integer;
 pub(crate) mod lanes;
 mod matrix;
+mod mbarrier;
 pub(crate) mod memory;
 mod moves;
-mod numbers;
+pub(crate) mod numbers;
+pub(crate) mod product;
 mod warp;
+mod wgmma;
 
 use crate::parse::types::Type;
 use crate::program::builder::{Builder, Result};
@@ -44,8 +48,11 @@ pub(crate) fn decode(b: &mut Builder<'_>) -> Result<()> {
         "mov" | "cvta" | "isspacep" => moves::decode(b),
         "ld" | "ldu" | "st" | "prefetch" | "prefetchu" => memory::decode(b),
         "atom" | "red" => atomic::decode(b),
-        "shfl" | "vote" | "match" | "redux" | "activemask" => warp::decode(b),
+        "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" => warp::decode(b),
         "mma" | "ldmatrix" => matrix::decode(b),
+        "mbarrier" => mbarrier::decode(b),
+        "wgmma" => wgmma::decode(b),
+        "setmaxnreg" => wgmma::registers(b),
         "cp" => async_copy::decode(b),
         "bar" | "barrier" | "membar" | "fence" | "exit" | "trap" | "brkpt" | "nanosleep" => {
             control::decode(b)

@@ -20,6 +20,9 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
         return b.fail("only the .sync form is emulated");
     }
     b.modifiers.flag("aligned");
+    if name == "elect" {
+        return elect(b);
+    }
     match name.as_str() {
         "shfl" => shuffle(b),
         "vote" => vote(b),
@@ -30,6 +33,22 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
 
 fn push(b: &mut Builder<'_>, members: usize, action: Access) -> Result<()> {
     b.push(Step::Collective { members: Some(members), action }, Class::Warp, 0)
+}
+
+/// `elect.sync`: one lane of those that take part; here the lowest.
+fn elect(b: &mut Builder<'_>) -> Result<()> {
+    b.needs(90)?;
+    b.count(2..=2)?;
+    let Operand::Pair(d, p) = b.operand(0)? else { return b.fail("expected two destinations") };
+    let (d, p) = (b.destination(d, Type::B32)?, b.predicate_destination(p)?);
+    let members = b.src(1, Type::B32)?;
+    let action: Access = Box::new(move |warp, _, mask| {
+        let leader = mask.trailing_zeros();
+        warp.registers.store(d, mask, &[leader; LANES]);
+        warp.registers.store_predicate(p, mask, 1 << (leader % LANES as u32));
+        Ok(())
+    });
+    push(b, members, action)
 }
 
 /// `shfl.sync`: within segments given by the upper bits of the last but one operand; its lower bits clamp.

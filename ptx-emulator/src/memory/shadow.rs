@@ -5,30 +5,41 @@
 
 use crate::execute::clocks::Observer;
 
-/// An access: block (20 bits), thread (10), clock of its warp (15), instruction (18), atomic (1). 0: none.
+/// An access: block (20 bits), thread (11), clock of its warp (15), instruction (17), atomic (1). 0: none. Threads from
+/// [`FIRST_AGENT`] on are no threads but what copies and multiplies on behalf of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Access(pub u64);
 
 /// Clocks above this cannot be packed; the block is no longer checked for races.
 pub const LAST_CLOCK: u32 = (1 << 15) - 1;
 const BLOCK_BITS: u32 = 20;
+const THREAD_BITS: u32 = 11;
+const INSTRUCTION_BITS: u32 = 17;
+/// Number of the first thread that is none; 32 numbers belong to each agent, as to a warp.
+pub const FIRST_AGENT: u32 = 1024;
 
 impl Access {
     /// Packs an access; block and instruction are taken modulo what fits.
     pub fn new(block: u32, thread: u32, clock: u32, instruction: u32, atomic: bool) -> Self {
         let block = u64::from(block & ((1 << BLOCK_BITS) - 1));
-        let instruction = u64::from(instruction & ((1 << 18) - 1));
-        Self(
-            block << 44
-                | u64::from(thread & 1023) << 34
-                | u64::from(clock) << 19
-                | instruction << 1
-                | u64::from(atomic),
-        )
+        let thread = u64::from(thread & ((1 << THREAD_BITS) - 1));
+        let instruction = u64::from(instruction & ((1 << INSTRUCTION_BITS) - 1));
+        Self(block << 44 | thread << 33 | u64::from(clock) << 18 | instruction << 1 | u64::from(atomic))
     }
 
-    fn none(self) -> bool {
+    /// An access by agent number `agent`.
+    pub fn of_agent(block: u32, agent: usize, clock: u32, instruction: u32) -> Self {
+        Self::new(block, FIRST_AGENT + 32 * agent as u32, clock, instruction, false)
+    }
+
+    /// Whether there was none.
+    pub fn none(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether it was made by the asynchronous proxy.
+    pub fn asynchronous(self) -> bool {
+        self.thread() >= FIRST_AGENT
     }
 
     /// The block, modulo 2^20.
@@ -38,17 +49,17 @@ impl Access {
 
     /// The thread within its block, as a single number.
     pub fn thread(self) -> u32 {
-        (self.0 >> 34) as u32 & 1023
+        (self.0 >> 33) as u32 & ((1 << THREAD_BITS) - 1)
     }
 
     /// Clock of the thread's warp when it happened.
     pub fn clock(self) -> u32 {
-        (self.0 >> 19) as u32 & LAST_CLOCK
+        (self.0 >> 18) as u32 & LAST_CLOCK
     }
 
-    /// Index of the instruction, modulo 2^18.
+    /// Index of the instruction, modulo 2^17.
     pub fn instruction(self) -> usize {
-        (self.0 >> 1) as usize & ((1 << 18) - 1)
+        (self.0 >> 1) as usize & ((1 << INSTRUCTION_BITS) - 1)
     }
 
     fn atomic(self) -> bool {
@@ -56,7 +67,7 @@ impl Access {
     }
 
     fn same_thread(self, other: Self) -> bool {
-        self.0 >> 34 == other.0 >> 34
+        self.0 >> 33 == other.0 >> 33
     }
 }
 
@@ -71,6 +82,15 @@ pub enum Deed {
     SameWrite,
     /// An atomic operation.
     Atomic,
+}
+
+/// What is wrong with an access by the asynchronous proxy.
+#[derive(Debug, Clone, Copy)]
+pub enum Clash {
+    /// Nothing orders it and this access.
+    Race(Access),
+    /// This write by the generic proxy was not followed by a proxy fence.
+    Unfenced(Access),
 }
 
 #[derive(Clone, Copy, Default)]
@@ -140,11 +160,66 @@ impl Shadow {
     /// Notes an access of `bytes` at `offset`; returns an access that races with it.
     pub fn touch(
         &mut self,
-        (offset, bytes): (usize, usize),
+        range: (usize, usize),
         deed: Deed,
         me: Access,
         observer: &Observer<'_>,
     ) -> Option<Access> {
+        self.visit(range, observer.launch, |record| record.touch(deed, me, observer))
+    }
+
+    /// Notes an access by the asynchronous proxy, begun where `observer` stands. `fenced` tells of a write by the generic
+    /// proxy whether a proxy fence came after it.
+    pub fn touch_asynchronously(
+        &mut self,
+        range: (usize, usize),
+        deed: Deed,
+        me: Access,
+        observer: &Observer<'_>,
+        fenced: impl Fn(Access) -> bool,
+    ) -> Option<Clash> {
+        // Neighbouring places were mostly written by one access.
+        let mut known = Access::default();
+        self.visit(range, observer.launch, |record| {
+            let write = record.write;
+            if let Some(other) = record.touch(deed, me, observer) {
+                return Some(Clash::Race(other));
+            }
+            if write.none() || write.asynchronous() || write.0 == known.0 {
+                return None;
+            }
+            if !fenced(write) {
+                return Some(Clash::Unfenced(write));
+            }
+            known = write;
+            None
+        })
+    }
+
+    /// An asynchronous write that was announced as `reservation` happens as `me`; returns a write that came between.
+    pub fn deliver(
+        &mut self,
+        range: (usize, usize),
+        launch: u64,
+        reservation: Access,
+        me: Access,
+    ) -> Option<Access> {
+        self.visit(range, launch, |record| {
+            if record.write != reservation {
+                return Some(record.write);
+            }
+            record.write = me;
+            None
+        })
+    }
+
+    /// Goes through the records of a range until `f` gives something.
+    fn visit<R>(
+        &mut self,
+        (offset, bytes): (usize, usize),
+        launch: u64,
+        mut f: impl FnMut(&mut Record) -> Option<R>,
+    ) -> Option<R> {
         let (mut at, end) = (offset, offset + bytes);
         while at < end {
             let index = at / PAGE;
@@ -153,14 +228,10 @@ impl Shadow {
                 self.pages.resize_with(index + 1, || None);
             }
             let page = self.pages[index].get_or_insert_with(|| {
-                Box::new(Page {
-                    launch: observer.launch,
-                    grain: 4,
-                    records: vec![Record::default(); PAGE / 4],
-                })
+                Box::new(Page { launch, grain: 4, records: vec![Record::default(); PAGE / 4] })
             });
-            if page.launch != observer.launch {
-                page.launch = observer.launch;
+            if page.launch != launch {
+                page.launch = launch;
                 page.records.fill(Record::default());
             }
             if page.grain == 4 && (at | stop) & 3 != 0 {
@@ -170,8 +241,9 @@ impl Shadow {
             let first = at % PAGE / page.grain;
             let last = (stop - 1) % PAGE / page.grain;
             for record in &mut page.records[first..=last] {
-                if let Some(other) = record.touch(deed, me, observer) {
-                    return Some(other);
+                let found = f(record);
+                if found.is_some() {
+                    return found;
                 }
             }
             at = stop;

@@ -128,9 +128,17 @@ impl Parser {
                 _ => None,
             };
             let more = self.take('+') || self.is('-') || base.is_none();
-            let offset = if more { self.number()? } else { 0 };
+            let offset = if more { self.number()? } else { 0 } as i64;
+            let coordinates = if self.take(',') {
+                let Operand::List(list) = self.simple_operand()? else {
+                    return self.fail("expected coordinates in braces");
+                };
+                Some(list)
+            } else {
+                None
+            };
             self.expect(']')?;
-            return Ok(Operand::Address { base, offset: offset as i64 });
+            return Ok(Operand::Address { base, offset, coordinates });
         }
         for (open, close) in [('{', '}'), ('(', ')')] {
             if self.take(open) {

@@ -58,8 +58,8 @@ pub enum Operand {
     Single(u32),
     /// `0d3FF0000000000000`
     Double(u64),
-    /// `[base+offset]`; no base for a plain number.
-    Address { base: Option<String>, offset: i64 },
+    /// `[base+offset]`; no base for a plain number. `[base, {x, y}]` has coordinates.
+    Address { base: Option<String>, offset: i64, coordinates: Option<Vec<Operand>> },
     /// `{a, b}` or `(a, b)`
     List(Vec<Operand>),
     /// `p|q`

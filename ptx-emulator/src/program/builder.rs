@@ -3,6 +3,7 @@
 use super::modifiers::Modifiers;
 use super::names::special;
 use super::{Access, Class, Instruction, Special, Step};
+use crate::capability::Target;
 use crate::error::ParseError;
 use crate::instructions::lanes::Compute;
 use crate::memory::arrays::Layout;
@@ -30,6 +31,7 @@ pub(crate) struct Address {
 
 /// State while the instructions of one kernel are made.
 pub(crate) struct Builder<'a> {
+    pub target: Target,
     /// Module variables: address and space.
     pub globals: &'a HashMap<String, (u64, Space)>,
     pub function: &'a Function,
@@ -38,6 +40,8 @@ pub(crate) struct Builder<'a> {
     pub statement: &'a Statement,
     pub modifiers: Modifiers,
     registers: HashMap<(usize, usize, String), Register>,
+    /// Registers of at most 32 bits that the statement names.
+    pub named: Vec<usize>,
     pub words: usize,
     pub wides: usize,
     pub predicates: usize,
@@ -53,17 +57,20 @@ pub(crate) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub fn new(
+        target: Target,
         globals: &'a HashMap<String, (u64, Space)>,
         function: &'a Function,
         statement: &'a Statement,
     ) -> Self {
         Self {
+            target,
             globals,
             function,
             number: 0,
             statement,
             modifiers: Modifiers::new(""),
             registers: HashMap::new(),
+            named: Vec::new(),
             words: 1,
             wides: 1,
             predicates: 1,
@@ -86,13 +93,30 @@ impl<'a> Builder<'a> {
         Err(self.error(message))
     }
 
+    /// An error unless the PTX is for this compute capability or a later one.
+    pub fn needs(&self, number: u32) -> Result<()> {
+        match self.target.number >= number {
+            true => Ok(()),
+            false => self.fail(format!("needs .target sm_{number}, the module is for {}", self.target)),
+        }
+    }
+
+    /// An error unless the PTX is for `sm_90a`.
+    pub fn needs_warpgroups(&self) -> Result<()> {
+        match self.target.has_warpgroups() {
+            true => Ok(()),
+            false => self.fail(format!("needs .target sm_90a, the module is for {}", self.target)),
+        }
+    }
+
     /// Appends an instruction with the statement's guard.
     pub fn push(&mut self, step: Step, class: Class, flops: u32) -> Result<()> {
         let guard = match &self.statement.guard {
             Some((name, negated)) => Some((self.predicate_named(name)?, *negated)),
             None => None,
         };
-        self.out.push(Instruction { guard, step, line: self.statement.line, class, flops });
+        let sums = self.named.as_slice().into();
+        self.out.push(Instruction { guard, step, line: self.statement.line, class, flops, sums });
         Ok(())
     }
 
@@ -163,6 +187,7 @@ impl<'a> Builder<'a> {
             let Some(ty) = declared else { continue };
             let key = (self.number, scope, name.to_string());
             if let Some(&found) = self.registers.get(&key) {
+                self.named.extend((found.bits == 32).then_some(found.index));
                 return Some(found);
             }
             let (bank, bits) = match ty {
@@ -172,6 +197,7 @@ impl<'a> Builder<'a> {
             };
             let register = Register { bits, index: *bank };
             *bank += 1;
+            self.named.extend((register.bits == 32).then_some(register.index));
             self.registers.insert(key, register);
             return Some(register);
         }
@@ -348,9 +374,22 @@ impl<'a> Builder<'a> {
 
     /// An address operand, and the space it must be in if a variable's name says so.
     pub fn address(&mut self, index: usize) -> Result<(Address, Option<Space>)> {
-        let Operand::Address { base, offset } = self.operand(index)? else {
+        let Operand::Address { base, offset, coordinates: None } = self.operand(index)? else {
             return self.fail("expected an address in brackets");
         };
+        self.resolve(base, offset)
+    }
+
+    /// An address with coordinates: `[map, {x, y}]`.
+    pub fn tensor_address(&mut self, index: usize) -> Result<(Address, Option<Space>, &'a [Operand])> {
+        let Operand::Address { base, offset, coordinates: Some(list) } = self.operand(index)? else {
+            return self.fail("expected an address with coordinates in brackets");
+        };
+        let (address, space) = self.resolve(base, offset)?;
+        Ok((address, space, list))
+    }
+
+    fn resolve(&mut self, base: &Option<String>, offset: &i64) -> Result<(Address, Option<Space>)> {
         let Some(name) = base else {
             let index = self.constant64(*offset as u64);
             return Ok((Address { wide: true, index, offset: 0 }, None));

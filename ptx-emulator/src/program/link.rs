@@ -4,7 +4,9 @@
 use super::builder::{Builder, Result};
 use super::modifiers::Modifiers;
 use super::{Class, Instruction, Program, Step};
+use crate::capability::Target;
 use crate::error::ParseError;
+use crate::execute::warpgroup::GroupStep;
 use crate::instructions;
 use crate::memory::{LOCAL_BASE, PARAM_BASE, SHARED_BASE};
 use crate::parse::syntax::{Function, Operand, Space, Statement, Variable};
@@ -21,6 +23,7 @@ struct Jump {
 
 /// Makes a program of a kernel.
 pub(crate) fn link(
+    target: Target,
     functions: &[Function],
     entry: &Function,
     globals: &HashMap<String, (u64, Space)>,
@@ -29,7 +32,7 @@ pub(crate) fn link(
     let order = reachable(functions, entry)?;
     let nothing =
         Statement { line: entry.line, scope: 0, guard: None, opcode: String::new(), operands: Vec::new() };
-    let mut b = Builder::new(globals, entry, &nothing);
+    let mut b = Builder::new(target, globals, entry, &nothing);
     let (mut parameters, mut parameter_bytes) = (Vec::new(), 0usize);
     for parameter in &entry.parameters {
         let offset = parameter_bytes.next_multiple_of(parameter.align);
@@ -84,6 +87,7 @@ pub(crate) fn link(
             own.push(b.out.len());
             b.statement = statement;
             b.modifiers = Modifiers::new(&statement.opcode);
+            b.named.clear();
             one(&mut b, &order, &mut jumps, &mut calls)?;
             if let Some(left) = b.modifiers.left() {
                 return b.fail(format!("unknown modifier `.{left}`"));
@@ -92,7 +96,15 @@ pub(crate) fn link(
         own.push(b.out.len());
         // A body may end without `ret`.
         let step = if number == 0 { Step::Exit } else { Step::Return };
-        b.out.push(Instruction { guard: None, step, line: function.line, class: Class::Control, flops: 0 });
+        let class = Class::Control;
+        b.out.push(Instruction {
+            guard: None,
+            step,
+            line: function.line,
+            class,
+            flops: 0,
+            sums: Box::default(),
+        });
         starts.push(own);
     }
     for jump in jumps {
@@ -105,8 +117,10 @@ pub(crate) fn link(
     for (instruction, function) in calls {
         b.out[instruction].step = Step::Call(starts[function][0]);
     }
+    let multiplies = keep_sums(&mut b.out, b.words);
     Ok(Program {
         name: entry.name.clone(),
+        target,
         instructions: b.out,
         words: b.words,
         wides: b.wides,
@@ -119,7 +133,27 @@ pub(crate) fn link(
         dynamic: b.dynamic,
         local: b.local,
         max_threads: entry.max_threads.unwrap_or(1024),
+        multiplies,
     })
+}
+
+/// Leaves of the registers that instructions name those that are sums of a `wgmma`; the `wgmma` look after their own.
+/// Whether there is any.
+fn keep_sums(instructions: &mut [Instruction], words: usize) -> bool {
+    let mut sums = vec![false; words];
+    let mut any = false;
+    for instruction in instructions.iter() {
+        if let Step::Warpgroup(GroupStep::Multiply(multiply)) = &instruction.step {
+            any = true;
+            multiply.sums.iter().for_each(|&register| sums[register] = true);
+        }
+    }
+    for instruction in instructions {
+        let own = matches!(instruction.step, Step::Warpgroup(_));
+        let kept = instruction.sums.iter().copied().filter(|&register| !own && sums[register]);
+        instruction.sums = kept.collect();
+    }
+    any
 }
 
 /// Name of the function that a statement calls.
@@ -175,7 +209,9 @@ fn uses(order: &[&Function], name: &str) -> bool {
     fn mentions(operand: &Operand, name: &str) -> bool {
         match operand {
             Operand::Name(found) => found == name,
-            Operand::Address { base, .. } => base.as_deref() == Some(name),
+            Operand::Address { base, coordinates, .. } => {
+                base.as_deref() == Some(name) || coordinates.iter().flatten().any(|o| mentions(o, name))
+            }
             Operand::List(list) => list.iter().any(|o| mentions(o, name)),
             _ => false,
         }

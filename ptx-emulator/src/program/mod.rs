@@ -8,7 +8,9 @@ mod link;
 pub(crate) mod modifiers;
 pub(crate) mod names;
 
+use crate::capability::Target;
 use crate::error::Fault;
+use crate::execute::warpgroup::GroupStep;
 use crate::execute::{Block, Warp};
 use crate::instructions::lanes::Compute;
 use crate::memory::arrays::Layout;
@@ -51,6 +53,8 @@ pub(crate) enum Step {
         members: Option<usize>,
         action: Access,
     },
+    /// Waits for all lanes of four warps.
+    Warpgroup(GroupStep),
     Branch(usize),
     /// `brx.idx`
     Indexed {
@@ -94,9 +98,9 @@ pub enum Class {
     Atomic,
     /// Shuffles, votes.
     Warp,
-    /// `mma`
+    /// `mma`, `wgmma.mma_async`
     Matrix,
-    /// `cp.async`
+    /// `cp.async`, `cp.async.bulk`
     Copy,
     /// Branches, calls, barriers.
     Control,
@@ -109,8 +113,10 @@ pub(crate) struct Instruction {
     pub step: Step,
     pub line: usize,
     pub class: Class,
-    /// Floating-point operations of one lane (of the warp for `mma`).
+    /// Floating-point operations of one lane (of the warp for `mma` and `wgmma`).
     pub flops: u32,
+    /// Registers of at most 32 bits among its operands that are sums of some `wgmma`.
+    pub sums: Box<[usize]>,
 }
 
 /// A value that registers hold from the start.
@@ -131,6 +137,7 @@ pub(crate) enum Special {
     MaskGt,
     DynamicShared,
     TotalShared,
+    Multiprocessors,
     /// A constant.
     Word(u32),
 }
@@ -138,6 +145,7 @@ pub(crate) enum Special {
 /// A kernel.
 pub(crate) struct Program {
     pub name: String,
+    pub target: Target,
     pub instructions: Vec<Instruction>,
     /// How many registers of each bank.
     pub words: usize,
@@ -154,4 +162,6 @@ pub(crate) struct Program {
     pub dynamic: Option<(String, usize)>,
     pub local: Layout,
     pub max_threads: usize,
+    /// Whether it has any `wgmma`.
+    pub multiplies: bool,
 }

@@ -30,6 +30,12 @@ impl Modifiers {
         words.iter().find(|word| self.flag(word)).copied()
     }
 
+    /// The first modifier that begins with `prefix`, without it; takes it.
+    pub fn strip(&mut self, prefix: &str) -> Option<String> {
+        let index = self.rest.iter().position(|m| m.starts_with(prefix))?;
+        Some(self.rest.remove(index)[prefix.len()..].to_string())
+    }
+
     /// The types at its end, in order; takes them.
     pub fn types(&mut self) -> Vec<Type> {
         let mut types = Vec::new();

@@ -33,7 +33,7 @@ pub fn special(name: &str) -> Option<Special> {
         "%total_smem_size" => Special::TotalShared,
         "WARP_SZ" => Special::Word(32),
         "%smid" => Special::Word(0),
-        "%nsmid" => Special::Word(108),
+        "%nsmid" => Special::Multiprocessors,
         "%gridid" => Special::Word(0),
         _ => return None,
     })
