@@ -1,6 +1,7 @@
 //! Bounds on paper: no kernel is faster on a card than its arithmetic and its bytes at the card's published peaks.
 
 use crate::Result;
+use crate::table::KERNELS;
 use std::fmt::Write;
 
 /// Requests of warps to device memory.
@@ -80,6 +81,8 @@ impl Counts {
 /// Published peaks, dense, sums of products in f32.
 struct Card {
     name: &'static str,
+    /// Whether it runs the kernels for compute capability 9.0 alone.
+    hopper: bool,
     /// bf16 and f16 on tensor cores, TFLOP/s.
     half: f64,
     /// tf32 on tensor cores, TFLOP/s.
@@ -92,9 +95,9 @@ struct Card {
 
 /// NVIDIA: A100 data sheet (SXM, 80 GB); H100 data sheet (SXM, without sparsity); Ada architecture white paper.
 const CARDS: [Card; 3] = [
-    Card { name: "A100", half: 312.0, tf32: 156.0, f32: 19.5, bandwidth: 2039.0 },
-    Card { name: "H100", half: 989.4, tf32: 494.7, f32: 66.9, bandwidth: 3350.0 },
-    Card { name: "RTX 4090", half: 165.2, tf32: 82.6, f32: 82.6, bandwidth: 1008.0 },
+    Card { name: "A100", hopper: false, half: 312.0, tf32: 156.0, f32: 19.5, bandwidth: 2039.0 },
+    Card { name: "H100", hopper: true, half: 989.4, tf32: 494.7, f32: 66.9, bandwidth: 3350.0 },
+    Card { name: "RTX 4090", hopper: false, half: 165.2, tf32: 82.6, f32: 82.6, bandwidth: 1008.0 },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +132,7 @@ pub fn table(counts: &[(&str, Counts)]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for card in &CARDS {
-        let Card { name, half, tf32, f32, bandwidth } = card;
+        let Card { name, half, tf32, f32, bandwidth, .. } = card;
         let _ = writeln!(
             text,
             "- {name}: {half} TFLOP/s bf16 and f16, {tf32} tf32, {f32} f32, {bandwidth} GB/s; bf16 products are bound by \
@@ -143,9 +146,13 @@ pub fn table(counts: &[(&str, Counts)]) -> String {
     let _ = writeln!(text, "| --- | ---: | ---: | ---: | --- | --- | --- |");
     for (name, counts) in counts {
         let [read, written] = counts.touched;
+        let hopper = KERNELS.iter().any(|kernel| kernel.name == *name && kernel.is_hopper());
         let bounds: Vec<String> = CARDS
             .iter()
             .map(|card| {
+                if hopper && !card.hopper {
+                    return "-".to_string();
+                }
                 let (most, limit) = card.bound(name, counts);
                 let limit = match limit {
                     Limit::TensorCores => "tensor cores",

@@ -82,7 +82,7 @@ pub fn all() -> Vec<Scene> {
 /// The same by the kernels for compute capability 9.0 alone.
 fn on_warpgroups(scene: Scene) -> Scene {
     let Scene { shape, run } = scene;
-    self::scene(shape, move |card| {
+    self::scene(format!("{shape}, warpgroups"), move |card| {
         card.target = Target::Sm90a;
         run(card);
     })

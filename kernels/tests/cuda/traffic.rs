@@ -5,7 +5,7 @@
 //! accesses without bank conflicts need. `--nocapture` prints the table.
 
 use crate::card::{Card, batch_norm_tables, noise};
-use genesis_kernels::cuda::{Format, KERNELS, NULL};
+use genesis_kernels::cuda::{Format, KERNELS, NULL, Target};
 use genesis_kernels::op::Operation;
 use genesis_kernels::ops::batch_norm::{self, BatchNorm, Fused, Statistics};
 use genesis_kernels::ops::conv_transpose3d::{self, ConvTranspose3d};
@@ -57,12 +57,23 @@ fn check(seen: &mut BTreeSet<&str>, label: &str, launches: Launches, exceptions:
 /// All launches of a convolution and its gradients.
 fn convolution(
     op: Conv3d,
+    extents: [usize; 3],
+    channels: &[usize],
+    outputs: usize,
+    format: Format,
+) -> Launches {
+    convolution_on(Target::Sm80, op, extents, channels, outputs, format)
+}
+
+fn convolution_on(
+    target: Target,
+    op: Conv3d,
     [d, h, w]: [usize; 3],
     channels: &[usize],
     outputs: usize,
     format: Format,
 ) -> Launches {
-    let mut card = Card::default();
+    let mut card = Card::on(target);
     let op = Conv3d { inputs: channels.len(), ..op };
     let mut shapes: Vec<Shape> = channels.iter().map(|&c| Shape::from([1, d, h, w, c])).collect();
     let [kd, kh, kw] = op.kernel;
@@ -92,12 +103,23 @@ fn convolution(
 /// All launches of a transposed convolution and its gradients.
 fn transposed(
     op: ConvTranspose3d,
+    extents: [usize; 3],
+    channels: usize,
+    outputs: usize,
+    format: Format,
+) -> Launches {
+    transposed_on(Target::Sm80, op, extents, channels, outputs, format)
+}
+
+fn transposed_on(
+    target: Target,
+    op: ConvTranspose3d,
     [d, h, w]: [usize; 3],
     channels: usize,
     outputs: usize,
     format: Format,
 ) -> Launches {
-    let mut card = Card::default();
+    let mut card = Card::on(target);
     let [kd, kh, kw] = op.kernel;
     let shapes =
         [Shape::from([1, d, h, w, channels]), Shape::from([channels, outputs, kd, kh, kw]), [outputs].into()];
@@ -174,6 +196,23 @@ fn on_tensor_cores(seen: &mut BTreeSet<&str>, format: Format) {
     }
 }
 
+/// The same on warpgroups, in boxes that fill the image and in such that do not.
+fn on_warpgroups(seen: &mut BTreeSet<&str>, format: Format) {
+    let target = Target::Sm90a;
+    let cases = [
+        (SAME, IMAGE, &[64][..], 64),
+        (SAME, [3, 5, 7], &[64], 128),
+        (SAME, [2, 4, 8], &[128, 64], 64),
+        (SAME, [2, 4, 8], &[128], 128),
+    ];
+    for (op, image, channels, outputs) in cases {
+        let label = format!("{format:?} {channels:?} -> {outputs}, kernel 3, warpgroups");
+        check(seen, &label, convolution_on(target, op, image, channels, outputs, format), &[]);
+    }
+    let launches = transposed_on(target, ConvTranspose3d::double(), [4, 4, 16], 128, 64, format);
+    check(seen, &format!("{format:?} 128 -> 64, transposed, warpgroups"), launches, &[]);
+}
+
 /// Convolutions that run directly, in all directions or in some.
 fn directly(seen: &mut BTreeSet<&str>, format: Format) {
     // A bias of `outputs` elements is summed by pieces whose sums are one line each, no whole sector.
@@ -247,6 +286,7 @@ fn complete(seen: &BTreeSet<&str>, format: &str) {
 fn bf16_kernels_use_their_sectors_and_banks() {
     let seen = &mut BTreeSet::new();
     on_tensor_cores(seen, Format::Bf16);
+    on_warpgroups(seen, Format::Bf16);
     directly(seen, Format::Bf16);
     normalisations(seen, Format::Bf16);
     complete(seen, "bf16");
@@ -271,6 +311,9 @@ fn tf32_and_f16_kernels_use_their_sectors_and_banks() {
     for (format, name) in [(Format::Tf32, "tf32"), (Format::F16, "f16")] {
         let seen = &mut BTreeSet::new();
         on_tensor_cores(seen, format);
+        if format == Format::F16 {
+            on_warpgroups(seen, format);
+        }
         complete(seen, name);
     }
 }
