@@ -14,7 +14,9 @@ fn init(count: &str) -> String {
 }
 
 fn wait(label: &str, parity: &str) -> String {
-    format!("{label}:\nmbarrier.try_wait.parity.shared::cta.b64 %p2, [%r2], {parity}; // {label}\n@!%p2 bra {label};\n")
+    format!(
+        "{label}:\nmbarrier.try_wait.parity.shared::cta.b64 %p2, [%r2], {parity}; // {label}\n@!%p2 bra {label};\n"
+    )
 }
 
 fn run(body: &str, threads: u32) -> Result<Vec<u32>, Finding> {
@@ -151,9 +153,11 @@ fn misuse_is_found() {
     let many = format!("{}mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 16;\n{arrive}", init("1"));
     let finding = found(&many, 1, FindingKind::Barrier, "// here");
     assert!(finding.message.contains("0 of 1 are missing"), "{finding}");
-    for access in
-        ["st.shared.u32 [%r2+4], 0; // here\n", "ld.shared.u8 %r5, [%r2+7]; // here\n", "atom.shared.add.u32 %r5, [%r2], 1; // here\n"]
-    {
+    for access in [
+        "st.shared.u32 [%r2+4], 0; // here\n",
+        "ld.shared.u8 %r5, [%r2+7]; // here\n",
+        "atom.shared.add.u32 %r5, [%r2], 1; // here\n",
+    ] {
         found(&format!("{}{access}", init("1")), 1, FindingKind::Barrier, "// here");
     }
     // Others use it before they can know of it.
@@ -163,17 +167,27 @@ fn misuse_is_found() {
 
 #[test]
 fn waits_that_nothing_ends() {
-    let alone = format!("{}{}", init("2"), wait("W", "0").replace("W:", "mbarrier.arrive.shared.b64 _, [%r2];\nW:"));
+    let alone =
+        format!("{}{}", init("2"), wait("W", "0").replace("W:", "mbarrier.arrive.shared.b64 _, [%r2];\nW:"));
     let finding = found(&alone, 1, FindingKind::Deadlock, "// W");
     assert!(finding.message.contains("1 of 2 arrivals"), "{finding}");
     // Bytes that nobody copies.
-    let bytes = format!("{}mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 64;\n{}", init("1"), wait("W", "0"));
+    let bytes =
+        format!("{}mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 64;\n{}", init("1"), wait("W", "0"));
     let finding = found(&bytes, 1, FindingKind::Deadlock, "// W");
     assert!(finding.message.contains("64 bytes missing"), "{finding}");
-    let apart = format!("{}mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r2], 64; mbarrier.arrive.shared.b64 _, [%r2];\n{}", init("1"), wait("W", "0"));
+    let apart = format!(
+        "{}mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r2], 64; mbarrier.arrive.shared.b64 _, [%r2];\n{}",
+        init("1"),
+        wait("W", "0")
+    );
     found(&apart, 1, FindingKind::Deadlock, "// W");
     // One warp waits for bytes, another at a barrier for the first.
-    let both = format!("{}setp.lt.u32 %p3, %r1, 32; @%p3 bra WAITS;\nbar.sync 0; // barrier\nbra OUT;\nWAITS:\n{}OUT:\n", init("1"), wait("W", "0"));
+    let both = format!(
+        "{}setp.lt.u32 %p3, %r1, 32; @%p3 bra WAITS;\nbar.sync 0; // barrier\nbra OUT;\nWAITS:\n{}OUT:\n",
+        init("1"),
+        wait("W", "0")
+    );
     let finding = found(&both, 64, FindingKind::Deadlock, "// W");
     let at = line_of(&hopper_kernel("", &both), "// barrier");
     assert!(finding.message.contains(&format!("PTX line {at} for a barrier")), "{finding}");
@@ -223,7 +237,9 @@ fn one_lane_is_elected() {
     (expected[0], expected[32]) = (100, 100);
     assert_eq!(run(&body, 64).expect("no finding"), expected);
     // Of the lanes that take part the lowest.
-    let part = body.replace("elect.sync", "setp.gt.u32 %p4, %r1, 3; mov.u32 %r5, 0; @%p4 elect.sync").replace("0xffffffff", "0xfffffff0");
+    let part = body
+        .replace("elect.sync", "setp.gt.u32 %p4, %r1, 3; mov.u32 %r5, 0; @%p4 elect.sync")
+        .replace("0xffffffff", "0xfffffff0");
     let values = run(&part, 32).expect("no finding");
     assert!(values[4] == 104 && values[5..].iter().all(|&v| v == 4), "{values:?}");
 }

@@ -2,7 +2,9 @@
 
 mod common;
 use common::{hopper_kernel, line_of, run_hopper};
-use ptx_emulator::{Counters, Finding, FindingKind, LoadError, Memory, Module, Swizzle, TensorMap, TensorType};
+use ptx_emulator::{
+    Counters, Finding, FindingKind, LoadError, Memory, Module, Swizzle, TensorMap, TensorType,
+};
 
 /// 16-bit elements of the tensors.
 const ELEMENTS: usize = 4096;
@@ -63,7 +65,11 @@ impl Case {
         let map = &self.map;
         let rank = map.dimensions.len();
         let count = |i: usize| {
-            if i == 0 { map.box_dimensions[0] } else { map.box_dimensions[i].div_ceil(map.element_strides[i]) }
+            if i == 0 {
+                map.box_dimensions[0]
+            } else {
+                map.box_dimensions[i].div_ceil(map.element_strides[i])
+            }
         };
         let mut out = vec![0xdead; map.box_bytes() / 2];
         for number in 0..out.len() {
@@ -92,9 +98,11 @@ impl Case {
     }
 
     fn check(&self) -> Counters {
-        let (words, counters) = self.run_text(&self.text()).unwrap_or_else(|e| panic!("{e}\n{}", self.text()));
+        let (words, counters) =
+            self.run_text(&self.text()).unwrap_or_else(|e| panic!("{e}\n{}", self.text()));
         let expected = self.expected();
-        let found: Vec<u16> = words[ELEMENTS / 2..].iter().flat_map(|&w| [w as u16, (w >> 16) as u16]).collect();
+        let found: Vec<u16> =
+            words[ELEMENTS / 2..].iter().flat_map(|&w| [w as u16, (w >> 16) as u16]).collect();
         assert!(found[..expected.len()] == expected, "{:?} at {:?}", self.map, self.coordinates);
         counters
     }
@@ -121,7 +129,8 @@ fn case(swizzle: Swizzle, dimensions: &[u64], box_dimensions: &[u32], coordinate
 
 #[test]
 fn boxes_inside_and_partly_outside() {
-    let swizzles = [(Swizzle::None, 40), (Swizzle::Bytes32, 16), (Swizzle::Bytes64, 32), (Swizzle::Bytes128, 64)];
+    let swizzles =
+        [(Swizzle::None, 40), (Swizzle::Bytes32, 16), (Swizzle::Bytes64, 32), (Swizzle::Bytes128, 64)];
     for (swizzle, row) in swizzles {
         for coordinates in [[0, 0], [8, 3], [-8, -2], [41, 11], [-100, 0], [0, 1000], [i32::MIN, i32::MAX]] {
             case(swizzle, &[64, 20], &[row, 16], &coordinates).check();
@@ -181,14 +190,21 @@ fn wrong_uses_are_found() {
     found(&narrow, &narrow.text(), FindingKind::Operand, "// copy", "not emulated");
     // Not a map: half of it, the words of the tensor, another rank.
     let prefetch = "prefetch.tensormap [%rd3];\n";
-    let elsewhere = text.replace("cvta.param.u64 %rd3, %rd2;", "cvta.param.u64 %rd3, %rd2; add.u64 %rd3, %rd3, 64;");
+    let elsewhere =
+        text.replace("cvta.param.u64 %rd3, %rd2;", "cvta.param.u64 %rd3, %rd2; add.u64 %rd3, %rd3, 64;");
     found(&good, &elsewhere, FindingKind::Operand, "prefetch", "no tensor map");
     let odd = text.replace("cvta.param.u64 %rd3, %rd2;", "cvta.param.u64 %rd3, %rd2; add.u64 %rd3, %rd3, 8;");
     found(&good, &odd, FindingKind::Misaligned, "prefetch", "multiple of 64");
     found(&good, &text.replace("[%rd3, {", "[%rd1, {"), FindingKind::Operand, "// copy", "no tensor map");
     let rank = text.replace("tensor.2d", "tensor.3d").replace("{0, 0}", "{0, 0, 0}");
     found(&good, &rank, FindingKind::Operand, "// copy", "2 dimensions");
-    found(&good, &text.replace(prefetch, "mbarrier.inval.shared.b64 [%r2];"), FindingKind::Barrier, "arrive", "no mbarrier");
+    found(
+        &good,
+        &text.replace(prefetch, "mbarrier.inval.shared.b64 [%r2];"),
+        FindingKind::Barrier,
+        "arrive",
+        "no mbarrier",
+    );
     // The object is not known to the asynchronous proxy.
     let fence = "fence.mbarrier_init.release.cluster;\n";
     found(&good, &text.replace(fence, ""), FindingKind::MissingFence, "// copy", "fence.mbarrier_init");
@@ -199,22 +215,43 @@ fn wrong_uses_are_found() {
     let unread = unawaited.replace("NEXT:", "bra OUT;\nNEXT:");
     found(&good, &unread, FindingKind::InFlight, "// copy", "nobody waits");
     // One warp waits, both read.
-    let half = text.replace("@!%p2 bra LAB;", "@!%p2 bra LAB;\nBOTH: bar.sync 0;").replace("LAB:", "setp.gt.u32 %p4, %r1, 31; @%p4 bra BOTH;\nLAB:");
+    let half = text
+        .replace("@!%p2 bra LAB;", "@!%p2 bra LAB;\nBOTH: bar.sync 0;")
+        .replace("LAB:", "setp.gt.u32 %p4, %r1, 31; @%p4 bra BOTH;\nLAB:");
     assert!(good.run_text(&half).is_ok());
     let one = half.replace("BOTH: bar.sync 0;", "BOTH:");
     let finding = good.run_text(&one).map(|_| ()).expect_err("a finding");
     assert!(matches!(finding.kind, FindingKind::Race | FindingKind::Uninitialised), "{finding}");
     let late = half.replace("BOTH: bar.sync 0;", "bar.sync 1, 32;\nBOTH:").replace("@%p4 bra BOTH;", "@%p4 bra WASTE;\nbra LAB;\nWASTE: add.u32 %r7, %r7, 1; setp.lt.u32 %p5, %r7, 100000; @%p5 bra WASTE; bra BOTH;\n");
-    let finding = good.run_text(&late.replace("%r7, %r7, 1", "%r7, %r7, 1")).map(|_| ()).expect_err("a finding");
+    let finding =
+        good.run_text(&late.replace("%r7, %r7, 1", "%r7, %r7, 1")).map(|_| ()).expect_err("a finding");
     assert!(matches!(finding.kind, FindingKind::Race | FindingKind::Uninitialised), "{finding}");
     // Too few and too many bytes announced.
     let announced = format!("_, [%r2], {};", good.map.box_bytes());
-    found(&good, &text.replace(&announced, "_, [%r2], 512;"), FindingKind::Barrier, "LAB:", "512 bytes more arrive");
-    found(&good, &text.replace(&announced, "_, [%r2], 2048;"), FindingKind::Deadlock, "LAB:", "2048 bytes missing");
+    found(
+        &good,
+        &text.replace(&announced, "_, [%r2], 512;"),
+        FindingKind::Barrier,
+        "LAB:",
+        "512 bytes more arrive",
+    );
+    found(
+        &good,
+        &text.replace(&announced, "_, [%r2], 2048;"),
+        FindingKind::Deadlock,
+        "LAB:",
+        "2048 bytes missing",
+    );
     // Two copies to one place.
     let copy = text.lines().find(|l| l.contains("// copy")).expect("the copy").to_string();
     let again = copy.replace("// copy", "// again");
-    found(&good, &text.replace(&copy, &format!("{copy}\n{again}")), FindingKind::InFlight, "// again", "not waited for");
+    found(
+        &good,
+        &text.replace(&copy, &format!("{copy}\n{again}")),
+        FindingKind::InFlight,
+        "// again",
+        "not waited for",
+    );
 }
 
 /// Whoever uses the target must have been heard of before it is overwritten.
@@ -250,12 +287,19 @@ fn stretches_of_memory() {
         case.text().replace(&line, &copy)
     };
     let (words, _) = case.run_text(&with("[%r3], [%rd1+32], %r20, [%r2]")).expect("no finding");
-    let found_words: Vec<u16> = words[ELEMENTS / 2..].iter().flat_map(|&w| [w as u16, (w >> 16) as u16]).collect();
+    let found_words: Vec<u16> =
+        words[ELEMENTS / 2..].iter().flat_map(|&w| [w as u16, (w >> 16) as u16]).collect();
     assert!((0..256).all(|i| found_words[i] == element(i + 16)));
     found(&case, &with("[%r3], [%rd1+8], %r20, [%r2]"), FindingKind::Misaligned, "// copy", "multiple of 16");
     found(&case, &with("[%r3+8], [%rd1], %r20, [%r2]"), FindingKind::Misaligned, "// copy", "multiple of 16");
     found(&case, &with("[%r3], [%rd1], 24, [%r2]"), FindingKind::Operand, "// copy", "multiples of 16");
-    found(&case, &with("[%r3], [%rd1+1048576], %r20, [%r2]"), FindingKind::OutOfBounds, "// copy", "behind the end");
+    found(
+        &case,
+        &with("[%r3], [%rd1+1048576], %r20, [%r2]"),
+        FindingKind::OutOfBounds,
+        "// copy",
+        "behind the end",
+    );
 }
 
 #[test]
@@ -266,7 +310,10 @@ fn forms_that_are_not_emulated() {
         (format!("{copy} [%r1], [%rd1], [%r2];"), "expected an address with coordinates"),
         (format!("{copy}.multicast::cluster [%r1], [%rd1, {{%r1, %r1}}], [%r2], %r3;"), "operands"),
         (copy.replace("2d", "6d") + " [%r1], [%rd1, {%r1}], [%r2];", "number of dimensions"),
-        ("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%rd1, {%r1, %r1}], [%r2];".into(), "expected"),
+        (
+            "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%rd1, {%r1, %r1}], [%r2];".into(),
+            "expected",
+        ),
         ("cp.async.bulk.commit_group;".into(), "expected"),
     ] {
         let text = hopper_kernel("", &format!("\n{instruction} // here\n"));
