@@ -1,6 +1,6 @@
 //! How fast the emulator is on this computer, with and without checks: `cargo run --example rates`.
 
-use ptx_emulator::{Argument, Grid, Memory, Module, Options};
+use ptx_emulator::{Argument, Capability, Grid, Memory, Module, Options, Swizzle, TensorMap, TensorType};
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +21,37 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let seconds = begin.elapsed().as_secs_f64();
         println!(
             "{name}: gemm {m}x{n}x{k} {seconds:.3} s, {:.2} GFLOP/s",
+            counters.matrix_flops as f64 / seconds / 1e9
+        );
+        println!("  {counters}");
+
+        let module = Module::load(include_str!("../tests/fixtures/hopper.ptx"), &mut memory)?;
+        let mut parameters = Vec::new();
+        for (address, size, rows) in [(a, m, 64), (b, n, 128)] {
+            let map = TensorMap {
+                data_type: TensorType::Bf16,
+                address,
+                dimensions: vec![k as u64, size as u64],
+                strides: vec![k as u64 * 2],
+                box_dimensions: vec![64, rows],
+                element_strides: vec![1, 1],
+                swizzle: Swizzle::Bytes128,
+            };
+            parameters.extend(map.encode()?);
+        }
+        parameters.extend(c.to_le_bytes());
+        [m, n, k].iter().for_each(|&size| parameters.extend((size as u32).to_le_bytes()));
+        parameters.resize(320, 0);
+        let hopper =
+            Options { capability: Capability::Hopper, most_dynamic_shared: 227 << 10, ..options.clone() };
+        let grid =
+            Grid { blocks: [n as u32 / 128, m as u32 / 64, 1], threads: [256, 1, 1], shared: 3 * 192 * 128 };
+        let begin = Instant::now();
+        let arguments = [Argument::Bytes(&parameters)];
+        let counters = module.launch_with("gemm_k_major", grid, &mut memory, &arguments, &hopper)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        println!(
+            "{name}: warpgroups {m}x{n}x{k} {seconds:.3} s, {:.2} GFLOP/s",
             counters.matrix_flops as f64 / seconds / 1e9
         );
         println!("  {counters}");

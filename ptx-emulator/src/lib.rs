@@ -34,8 +34,6 @@ pub use capability::{Capability, Target};
 pub use counters::{Banks, Counters, Traffic};
 pub use error::{Finding, FindingKind, LaunchError, ParseError};
 pub use launch::{Grid, Options, SHARED_DEFAULT, SHARED_MOST};
-pub use memory::{
-    DEVICE_BASE, Memory, MemoryError, Plain, Swizzle, TENSOR_MAP_BYTES, TensorMap, TensorType,
-};
+pub use memory::{DEVICE_BASE, Memory, MemoryError, Plain, Swizzle, TENSOR_MAP_BYTES, TensorMap, TensorType};
 pub use module::{Argument, Kernel, LoadError, Module};
 pub use program::Class;

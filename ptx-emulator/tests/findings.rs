@@ -338,7 +338,8 @@ fn text_that_is_not_understood() {
         ("bra NOWHERE;", "label `NOWHERE` is not known"),
         ("div.f32 %f1, %f2, %f3;", "expected a rounding"),
         ("cvt.f32.f64 %f1, %d1;", "expected a rounding"),
-        ("wgmma.fence.sync.aligned;", "unknown opcode"),
+        ("wgmma.fence.sync.aligned;", "needs .target sm_90a"),
+        ("mapa.u64 %rd2, %rd1, 0;", "unknown opcode"),
     ] {
         let error = bad(instruction);
         let opcode = instruction.split([' ', ';']).next().expect("an opcode");

@@ -2,7 +2,7 @@
 
 use crate::status::Status;
 use crate::streams::{Event, Operation, Stream};
-use ptx_emulator::{Kernel, LaunchError, Memory, Module, Options};
+use ptx_emulator::{Capability, Kernel, LaunchError, Memory, Module, Options};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -25,6 +25,8 @@ pub struct Function {
 /// Everything behind the driver's functions.
 pub struct Card {
     pub initialised: bool,
+    /// Why there is no such card as was asked for.
+    pub impossible: Option<String>,
     pub memory: Memory,
     pub options: Options,
     pub lag: bool,
@@ -85,15 +87,25 @@ pub fn current() -> Result<Lock, Status> {
 impl Card {
     fn new() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let options = match variable("PTX_EMULATOR_CHECKS").as_deref() {
+        let asked = variable("PTX_EMULATOR_CAPABILITY").map(|text| text.parse::<Capability>());
+        let (capability, impossible) = match asked {
+            None => (Capability::default(), None),
+            Some(Ok(capability)) => (capability, None),
+            Some(Err(message)) => {
+                (Capability::default(), Some(format!("PTX_EMULATOR_CAPABILITY: {message}")))
+            }
+        };
+        let checks = match variable("PTX_EMULATOR_CHECKS").as_deref() {
             Some("none") => Options::unchecked(),
             _ => Options::default(),
         };
+        let options = Options { capability, ..checks };
         let total = variable("PTX_EMULATOR_MEMORY").and_then(|v| v.parse().ok()).unwrap_or(80 << 30);
         let mut streams = BTreeMap::new();
         streams.insert(LEGACY, Stream::new(true));
         Self {
             initialised: false,
+            impossible,
             memory: Memory::new(total),
             options,
             lag: variable("PTX_EMULATOR_LAG").as_deref() == Some("1"),

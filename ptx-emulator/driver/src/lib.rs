@@ -5,6 +5,7 @@
 //!
 //! | variable | effect |
 //! | --- | --- |
+//! | `PTX_EMULATOR_CAPABILITY` | `8.0` (also without it) or `9.0`: the card; anything else: no card |
 //! | `PTX_EMULATOR_LAG` | `1`: a stream's work runs only when something waits for it |
 //! | `PTX_EMULATOR_SKIP_WAIT` | N: the Nth wait (of a stream or the host) for an event with work to do before it is left out |
 //! | `PTX_EMULATOR_CHECKS` | `none`: bounds and alignment only; else every check |

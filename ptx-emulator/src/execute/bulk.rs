@@ -95,7 +95,8 @@ impl Block<'_> {
     pub fn tensor_map(&mut self, lane: usize, address: u64) -> Result<TensorMap> {
         let request = Request { space: Space::Generic, lane, address, bytes: TENSOR_MAP_BYTES };
         if !address.is_multiple_of(TENSOR_MAP_ALIGNMENT) {
-            let message = format!("misaligned tensor map: it lies at a multiple of {TENSOR_MAP_ALIGNMENT} bytes");
+            let message =
+                format!("misaligned tensor map: it lies at a multiple of {TENSOR_MAP_ALIGNMENT} bytes");
             return Err(Fault::at(FindingKind::Misaligned, lane as u32, address, message));
         }
         let (space, at) = resolve(Space::Generic, address);
@@ -137,7 +138,8 @@ impl Block<'_> {
             return Err(out_of_bounds(target, self.shared.layout.describe(to)));
         }
         if !to.is_multiple_of(alignment) {
-            let message = format!("misaligned target of a bulk copy: it lies at a multiple of {alignment} bytes");
+            let message =
+                format!("misaligned target of a bulk copy: it lies at a multiple of {alignment} bytes");
             return Err(Fault::at(FindingKind::Misaligned, lane, target.address, message));
         }
         if self.mbarriers.overlap(to, bytes) {
@@ -204,8 +206,14 @@ impl Block<'_> {
                 Some(Clash::Race(other)) => return Err(self.race(target, Deed::Write, other)),
                 Some(Clash::Unfenced(other)) => {
                     let other = self.describe_access(other);
-                    let message = format!("overwrites what {other} wrote, without fence.proxy.async after it");
-                    return Err(Fault::at(FindingKind::MissingFence, target.lane as u32, target.address, message));
+                    let message =
+                        format!("overwrites what {other} wrote, without fence.proxy.async after it");
+                    return Err(Fault::at(
+                        FindingKind::MissingFence,
+                        target.lane as u32,
+                        target.address,
+                        message,
+                    ));
                 }
             }
         }
@@ -220,7 +228,8 @@ impl Block<'_> {
             let (range, launch) = ((copy.to as usize, copy.bytes), self.shared_launch());
             if let Some(other) = self.shared.shadow.deliver(range, launch, copy.reservation, me) {
                 let (other, line) = (self.describe_access(other), self.line(copy.instruction));
-                let message = format!("race: {other} wrote to the target of the copy of PTX line {line} meanwhile");
+                let message =
+                    format!("race: {other} wrote to the target of the copy of PTX line {line} meanwhile");
                 return Err(Fault::at(FindingKind::Race, request.lane as u32, copy.to, message));
             }
         }

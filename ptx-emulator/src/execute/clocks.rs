@@ -143,7 +143,11 @@ impl Clocks {
     /// Lanes of a warp executed `fence.proxy.async`, or `fence.mbarrier_init`.
     pub fn fence(&mut self, warp: usize, lanes: u32, proxy: bool) {
         let fence = (self.clock(warp), lanes);
-        if proxy { self.proxy[warp].push(fence) } else { self.made[warp].push(fence) }
+        if proxy {
+            self.proxy[warp].push(fence)
+        } else {
+            self.made[warp].push(fence)
+        }
         self.tick(warp);
     }
 

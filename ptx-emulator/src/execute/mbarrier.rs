@@ -98,7 +98,10 @@ impl Block<'_> {
         let (space, at) = resolve(request.space, request.address);
         if space != Space::Shared || self.shared.layout.find(at, BYTES).is_none() {
             let place = self.shared.layout.describe(at);
-            return Err(out_of_bounds(request, format!("(an mbarrier object lies in shared memory), {place}")));
+            return Err(out_of_bounds(
+                request,
+                format!("(an mbarrier object lies in shared memory), {place}"),
+            ));
         }
         if !at.is_multiple_of(BYTES as u64) {
             let message = "misaligned mbarrier object: it lies at a multiple of 8 bytes";
@@ -288,7 +291,9 @@ impl Block<'_> {
             let state = self.mbarriers.describe(wait.at);
             let line = self.line(wait.instruction);
             let (index, at, parity) = (warp.index, wait.at, wait.parity);
-            format!("warp {index} at PTX line {line} for parity {parity} of the mbarrier at {at:#x} ({state})")
+            format!(
+                "warp {index} at PTX line {line} for parity {parity} of the mbarrier at {at:#x} ({state})"
+            )
         });
         words.collect::<Vec<_>>().join("; ")
     }

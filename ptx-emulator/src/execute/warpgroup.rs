@@ -85,7 +85,8 @@ impl Warp {
             if sum.under_way > 0 {
                 let group = &block.groups[self.index / WARPS];
                 let all = group.open.iter().chain(group.committed.iter().flat_map(|(_, issued)| issued));
-                let line = all.filter(|i| i.sums.contains(&register)).map(|i| block.line(i.instruction)).last();
+                let line =
+                    all.filter(|i| i.sums.contains(&register)).map(|i| block.line(i.instruction)).last();
                 let message = format!(
                     "a register of sums is used while the wgmma at PTX line {} is under way: no wait_group is between",
                     line.unwrap_or_default()
@@ -168,7 +169,8 @@ impl Block<'_> {
                 let threads = (WARPS * LANES) as u32;
                 let total: u32 = self.groups.iter().filter_map(|g| g.registers).map(|n| n * threads).sum();
                 if total > REGISTERS {
-                    let message = format!("{total} registers for the block's warpgroups, there are {REGISTERS}");
+                    let message =
+                        format!("{total} registers for the block's warpgroups, there are {REGISTERS}");
                     return Err((0, Fault::of(FindingKind::Deadlock, 0, message)));
                 }
                 Ok(())
@@ -197,7 +199,8 @@ impl Block<'_> {
         }
         let [Some(left), Some(right)] = matrices else { return Ok(()) };
         let (predicate, negated) = multiply.adds;
-        let adds = uniform(&|warp, lane| u64::from(warp.registers.predicates[predicate] >> lane & 1), "scale-d")?;
+        let adds =
+            uniform(&|warp, lane| u64::from(warp.registers.predicates[predicate] >> lane & 1), "scale-d")?;
         for (index, warp) in warps.iter_mut().enumerate() {
             for &register in multiply.sums.iter() {
                 let sum = &mut warp.sums[register];
@@ -246,7 +249,10 @@ impl Block<'_> {
             let fault = |kind, message: String| Err(Fault::at(kind, 0, address, message));
             if self.shared.layout.find(address, PIECE).is_none() {
                 let place = self.shared.layout.describe(address);
-                return fault(FindingKind::OutOfBounds, format!("out of bounds: an operand's 16 bytes {place}"));
+                return fault(
+                    FindingKind::OutOfBounds,
+                    format!("out of bounds: an operand's 16 bytes {place}"),
+                );
             }
             if self.mbarriers.overlap(address, PIECE) {
                 return fault(FindingKind::Barrier, "an operand lies over an mbarrier object".into());
@@ -264,12 +270,14 @@ impl Block<'_> {
                     None => {}
                     Some(Clash::Race(other)) => {
                         let other = self.describe_access(other);
-                        let message = format!("race: an operand was accessed by {other}, and no barrier is between");
+                        let message =
+                            format!("race: an operand was accessed by {other}, and no barrier is between");
                         return fault(FindingKind::Race, message);
                     }
                     Some(Clash::Unfenced(other)) => {
                         let other = self.describe_access(other);
-                        let message = format!("an operand was written by {other}, without fence.proxy.async after it");
+                        let message =
+                            format!("an operand was written by {other}, without fence.proxy.async after it");
                         return fault(FindingKind::MissingFence, message);
                     }
                 }

@@ -17,10 +17,7 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     b.needs(90)?;
     let tensor = b.modifiers.flag("tensor");
     let target = b.modifiers.one_of(&["shared::cluster", "shared::cta"]);
-    if target.is_none()
-        || !b.modifiers.flag("global")
-        || !b.modifiers.flag("mbarrier::complete_tx::bytes")
-    {
+    if target.is_none() || !b.modifiers.flag("global") || !b.modifiers.flag("mbarrier::complete_tx::bytes") {
         return b.fail("expected .shared::cluster.global and .mbarrier::complete_tx::bytes");
     }
     if tensor { of_tensor(b) } else { of_stretch(b) }
@@ -105,9 +102,8 @@ pub(super) fn prefetch(b: &mut Builder<'_>) -> Result<()> {
     // The name of a parameter stands for its place among the parameters.
     let base = if param || variable == Some(Space::Param) { crate::memory::PARAM_BASE } else { 0 };
     let access: Access = Box::new(move |warp, block, mask| {
-        lanes(mask).try_for_each(|lane| {
-            block.tensor_map(lane, base + address_of(warp, address, lane)).map(drop)
-        })
+        lanes(mask)
+            .try_for_each(|lane| block.tensor_map(lane, base + address_of(warp, address, lane)).map(drop))
     });
     b.access(access, Class::Copy)
 }

@@ -78,9 +78,9 @@ const MOST_DIMENSIONS: usize = 5;
 
 /// FNV-1a.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl TensorMap {
@@ -106,7 +106,10 @@ impl TensorMap {
         let require = |holds: bool, message: String| if holds { Ok(()) } else { Err(message) };
         require((1..=MOST_DIMENSIONS).contains(&rank), format!("{rank} dimensions, 1 to 5 are possible"))?;
         let counts = [self.strides.len() + 1, self.box_dimensions.len(), self.element_strides.len()];
-        require(counts == [rank; 3], format!("{rank} dimensions with {counts:?} strides, box sizes and steps"))?;
+        require(
+            counts == [rank; 3],
+            format!("{rank} dimensions with {counts:?} strides, box sizes and steps"),
+        )?;
         require(
             self.address.is_multiple_of(16) && self.address != 0,
             format!("address {:#x} is no multiple of 16", self.address),

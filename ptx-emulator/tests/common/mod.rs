@@ -3,7 +3,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
-use ptx_emulator::{Argument, Counters, Finding, Grid, LaunchError, Memory, Module};
+use ptx_emulator::{Argument, Capability, Counters, Finding, Grid, LaunchError, Memory, Module, Options};
 
 /// A module with one kernel `k(.param .u64 base)`; registers: `%rd`, `%r`, `%f`, `%h`, `%d`, `%p`, 40 of each; `%rd1` is `base`.
 pub fn kernel(module_level: &str, body: &str) -> String {
@@ -81,4 +81,59 @@ pub fn check(
             assert_eq!(found, expected, "{code} of {row:x?}: {found:#x}, expected {expected:#x}");
         }
     }
+}
+
+/// A module for `sm_90a` with one kernel `k(.param .u64 base, .param .align 64 .b8 maps[256])`; registers as in [`kernel`] and
+/// floats `%f0` to `%f199`.
+pub fn hopper_kernel(module_level: &str, body: &str) -> String {
+    format!(
+        ".version 8.0\n.target sm_90a\n.address_size 64\n{module_level}\n\
+         .visible .entry k(.param .u64 base, .param .align 64 .b8 maps[256])\n{{\n\
+         .reg .b64 %rd<40>; .reg .b32 %r<80>; .reg .f32 %f<200>; .reg .pred %p<40>;\n\
+         ld.param.u64 %rd1, [base];\n{body}\nret;\n}}\n"
+    )
+}
+
+/// A card of compute capability 9.0 with all its shared memory.
+pub fn hopper() -> Options {
+    Options {
+        capability: Capability::Hopper,
+        most_dynamic_shared: Capability::Hopper.shared_most(),
+        ..Options::default()
+    }
+}
+
+/// Runs such a kernel on `words`, in a block of so many threads; `maps` makes its second parameter of the words' address.
+pub fn run_hopper(
+    text: &str,
+    threads: u32,
+    words: &[u32],
+    maps: impl FnOnce(u64) -> Vec<u8>,
+) -> Result<(Vec<u32>, Counters), Finding> {
+    let mut memory = Memory::default();
+    let module = Module::load(text, &mut memory).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let place = memory.upload(words).expect("memory");
+    let mut maps = maps(place);
+    maps.resize(256, 0);
+    let arguments = [Argument::U64(place), Argument::Bytes(&maps)];
+    match module.launch_with("k", Grid::line(1, threads), &mut memory, &arguments, &hopper()) {
+        Ok(counters) => Ok((memory.download(place, words.len()).expect("memory"), counters)),
+        Err(LaunchError::Finding(finding)) => Err(*finding),
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+/// The line in `text` that contains `part`.
+pub fn line_of(text: &str, part: &str) -> usize {
+    text.lines().position(|l| l.contains(part)).unwrap_or_else(|| panic!("no line with {part}")) + 1
+}
+
+/// Whole numbers in [-8, 8), always the same: their products and sums are exact in any order.
+pub fn whole_numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 28) as f32 - 8.0
+    };
+    (0..count).map(|_| next()).collect()
 }

@@ -3,7 +3,7 @@
 use crate::card::{initialised, lock};
 use crate::status::{Status, describe};
 use crate::{driver, put};
-use ptx_emulator::{SHARED_DEFAULT, SHARED_MOST};
+use ptx_emulator::{Capability, SHARED_DEFAULT};
 use std::ffi::{c_char, c_int, c_void};
 
 /// CUDA 12.0: what the product asks for, and no more.
@@ -11,7 +11,8 @@ const VERSION: c_int = 12000;
 const NAME: &[u8] = b"PTX emulator (no card)";
 
 /// Value of a device attribute; `None` for numbers that we do not know.
-pub(crate) fn attribute(number: c_int) -> Option<c_int> {
+pub(crate) fn attribute(card: Capability, number: c_int) -> Option<c_int> {
+    let hopper = card >= Capability::Hopper;
     Some(match number {
         1..=3 => 1024,
         4 => 64,
@@ -22,11 +23,15 @@ pub(crate) fn attribute(number: c_int) -> Option<c_int> {
         10 => 32,
         11 => i32::MAX,
         12 | 82 => 65536,
-        // Clock rates in kHz and the bus width: published figures of an A100 80 GB.
+        // Clock rates in kHz, the bus width and the second-level cache: published figures of an A100 80 GB and of an H100
+        // SXM.
+        13 if hopper => 1_980_000,
+        36 if hopper => 2_619_000,
+        38 if hopper => 50 << 20,
         13 => 1_410_000,
         14 => 512,
         15 => 1,
-        16 => 108,
+        16 => card.multiprocessors() as c_int,
         19 => 1,
         31 => 1,
         36 => 1_593_000,
@@ -35,15 +40,17 @@ pub(crate) fn attribute(number: c_int) -> Option<c_int> {
         39 => 2048,
         40 => 3,
         41 => 1,
-        75 => 8,
-        76 => 0,
+        75 => card.numbers().0 as c_int,
+        76 => card.numbers().1 as c_int,
         78 => 1,
-        81 => 164 << 10,
+        81 => card.shared_of_multiprocessor() as c_int,
         95 => 0,
-        97 => SHARED_MOST as c_int,
+        97 => card.shared_most() as c_int,
         106 => 32,
         111 => 1024,
         115 => 1,
+        // Tensor maps.
+        127 => c_int::from(hopper),
         0..=149 => 0,
         _ => return None,
     })
@@ -55,7 +62,12 @@ driver! {
         if flags != 0 {
             return Err(Status::InvalidValue);
         }
-        lock().initialised = true;
+        let mut card = lock();
+        if let Some(message) = &card.impossible {
+            eprintln!("ptx-emulator: {message}");
+            return Err(Status::InvalidDevice);
+        }
+        card.initialised = true;
         Ok(())
     }
 
@@ -120,9 +132,9 @@ driver! {
 
     /// A property of a card.
     fn cuDeviceGetAttribute(value: *mut c_int, number: c_int, device: c_int) {
-        drop(initialised()?);
+        let capability = initialised()?.options.capability;
         check(device)?;
-        let found = attribute(number).ok_or(Status::InvalidValue)?;
+        let found = attribute(capability, number).ok_or(Status::InvalidValue)?;
         // SAFETY: see above.
         unsafe { put(value, found) }
     }

@@ -10,4 +10,5 @@ pub mod modules;
 pub mod occupancy;
 pub mod procedures;
 pub mod stream;
+pub mod tensor_map;
 pub mod unsupported;

@@ -3,14 +3,12 @@
 use crate::card::{Function, current};
 use crate::status::Status;
 use crate::{driver, put};
-use ptx_emulator::{LoadError, Module, SHARED_MOST};
+use ptx_emulator::{LoadError, Module, Target};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::without_provenance_mut;
 
 /// Newest PTX that a driver for CUDA 12.0 reads.
 const NEWEST: (u32, u32) = (8, 0);
-/// Compute capability 8.0.
-const CAPABILITY: u32 = 80;
 
 driver! {
     /// Loads PTX text that ends with a zero byte.
@@ -118,7 +116,8 @@ driver! {
             3 => f.kernel.local(),
             // Registers are the business of ptxas, which we do not have.
             4 => 0,
-            5 | 6 => 80,
+            5 => f.kernel.target().number as usize,
+            6 => card.options.capability.number() as usize,
             7 => 0,
             8 => f.most_dynamic,
             9 => 0,
@@ -131,9 +130,10 @@ driver! {
     /// Permits more dynamic shared memory (attribute 8); a hint about caches (9) is accepted.
     fn cuFuncSetAttribute(function: *mut c_void, attribute: c_int, value: c_int) {
         let mut card = current()?;
+        let most = card.options.capability.shared_most();
         let f = card.functions.get_mut(&function.addr()).ok_or(Status::InvalidHandle)?;
         match attribute {
-            8 if value >= 0 && value as usize + f.kernel.static_shared() <= SHARED_MOST => {
+            8 if value >= 0 && value as usize + f.kernel.static_shared() <= most => {
                 f.most_dynamic = value as usize;
                 Ok(())
             }
@@ -189,11 +189,11 @@ fn load_text(text: &str, log: &mut [u8]) -> Result<usize, Status> {
         complain(format!("PTX version {version} is newer than {}.{}", NEWEST.0, NEWEST.1));
         return Err(Status::UnsupportedPtx);
     }
+    let capability = card.options.capability;
     if let Some(target) = directive(".target")
-        && let Some(digits) = target.strip_prefix("sm_")
-        && digits.parse::<u32>().map_or(true, |capability| capability > CAPABILITY)
+        && !Target::read(&target).is_some_and(|target| target.runs_on(capability))
     {
-        complain(format!("PTX for {target} does not run on sm_{CAPABILITY}"));
+        complain(format!("PTX for {target} does not run on sm_{}", capability.number()));
         return Err(Status::NoBinary);
     }
     let module = Module::load(text, &mut card.memory).map_err(|error: LoadError| {

@@ -3,13 +3,11 @@
 use crate::card::{Card, current};
 use crate::status::Status;
 use crate::{driver, put};
-use ptx_emulator::SHARED_MOST;
 use std::ffi::{c_int, c_void};
 
-/// Threads, blocks and shared memory of a multiprocessor of compute capability 8.0.
+/// Threads and blocks of a multiprocessor, of compute capability 8.0 and 9.0.
 const THREADS: usize = 2048;
 const BLOCKS: usize = 32;
-const SHARED: usize = 164 << 10;
 /// Shared memory that each block costs besides its own.
 const RESERVED: usize = 1024;
 
@@ -53,7 +51,9 @@ driver! {
         if blocks < 1 {
             return Err(Status::InvalidValue);
         }
-        let each = (SHARED / blocks as usize).saturating_sub(RESERVED).min(SHARED_MOST);
+        let capability = card.options.capability;
+        let each = (capability.shared_of_multiprocessor() / blocks as usize).saturating_sub(RESERVED);
+        let each = each.min(capability.shared_most());
         // SAFETY: see above.
         unsafe { put(bytes, each.saturating_sub(f.kernel.static_shared())) }
     }
@@ -92,7 +92,8 @@ fn fit(card: &Card, function: *mut c_void, threads: c_int, shared: usize) -> Res
         return Err(Status::InvalidValue);
     }
     let by_threads = THREADS / (threads as usize).next_multiple_of(32);
-    let by_shared = SHARED / (f.kernel.static_shared() + shared + RESERVED);
+    let by_shared =
+        card.options.capability.shared_of_multiprocessor() / (f.kernel.static_shared() + shared + RESERVED);
     Ok(by_threads.min(by_shared).min(BLOCKS))
 }
 
@@ -116,7 +117,7 @@ unsafe fn best(
             found = (blocks * count, count, blocks);
         }
     }
-    let multiprocessors = crate::api::device::attribute(16).unwrap_or(1);
+    let multiprocessors = card.options.capability.multiprocessors() as c_int;
     // SAFETY: by this function's contract.
     unsafe {
         put(threads, found.1 as c_int)?;

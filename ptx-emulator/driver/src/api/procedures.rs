@@ -1,6 +1,8 @@
 //! Entry points by name, as the CUDA runtime looks them up. The newest version of a function that CUDA 12.0 has.
 
-use super::{context, device, event, graph, launch, memory, modules, occupancy, stream, unsupported};
+use super::{
+    context, device, event, graph, launch, memory, modules, occupancy, stream, tensor_map, unsupported,
+};
 use crate::status::Status;
 use crate::{driver, put};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -43,6 +45,7 @@ table! {
         cuOccupancyMaxPotentialBlockSizeWithFlags;
     graph: cuStreamBeginCapture_v2 cuStreamEndCapture cuGraphInstantiateWithFlags cuGraphUpload cuGraphLaunch
         cuGraphDestroy cuGraphExecDestroy;
+    tensor_map: cuTensorMapEncodeTiled;
     unsupported: cuProfilerStart cuProfilerStop cuMemPoolCreate cuMemPoolDestroy cuDeviceSetMemPool cuMemPoolGetAttribute
         cuMemAdvise_v2 cuMemPrefetchAsync cuImportExternalMemory cuExternalMemoryGetMappedBuffer
         cuDestroyExternalMemory cuOccupancyMaxActiveClusters cuOccupancyMaxPotentialClusterSize;

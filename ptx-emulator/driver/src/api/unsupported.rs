@@ -64,12 +64,12 @@ driver! {
         Err(Status::NotSupported)
     }
 
-    /// Compute capability 8.0 has no clusters.
+    /// Clusters are not emulated.
     fn cuOccupancyMaxActiveClusters(_clusters: *mut c_int, _function: *mut c_void, _config: *const c_void) {
         Err(Status::NotSupported)
     }
 
-    /// Compute capability 8.0 has no clusters.
+    /// Clusters are not emulated.
     fn cuOccupancyMaxPotentialClusterSize(_size: *mut c_int, _function: *mut c_void, _config: *const c_void) {
         Err(Status::NotSupported)
     }
