@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use genesis_kernels::OPS;
-use genesis_kernels::cuda::cases::on_tensor_cores;
+use genesis_kernels::cuda::cases::{on_hopper, on_tensor_cores};
 use genesis_kernels::cuda::{Format, KERNELS};
 use genesis_tests::card::{on_card, succeed_on_card};
 use genesis_tests::runs::{Trained, difference, trained};
@@ -27,6 +27,9 @@ fn selftest(operations: &[&str], variables: &[(&str, &str)]) -> (usize, BTreeSet
     (on_card, kernels.iter().map(|kernel| kernel.as_str().unwrap().to_string()).collect())
 }
 
+/// A card that has all kernels, those for compute capability 9.0 alone among them.
+const HOPPER: (&str, &str) = ("PTX_EMULATOR_CAPABILITY", "9.0");
+
 /// In two halves at a time, which is the whole of `genesis selftest --device cuda:0`.
 #[test]
 fn every_case_passes_with_every_check_and_every_kernel_runs() {
@@ -35,7 +38,7 @@ fn every_case_passes_with_every_check_and_every_kernel_runs() {
     others.retain(|name| !convolutions.contains(name));
     others.push("elementwise");
     let [first, second] = std::thread::scope(|scope| {
-        let halves = [&convolutions[..], &others].map(|half| scope.spawn(move || selftest(half, &[])));
+        let halves = [&convolutions[..], &others].map(|half| scope.spawn(move || selftest(half, &[HOPPER])));
         halves.map(|half| half.join().unwrap())
     });
     assert!(first.0 > 250 && second.0 > 1000, "{} and {}", first.0, second.0);
@@ -53,9 +56,10 @@ fn there_are_shapes_enough() {
         // Parameters, which optimisers change, are f32 whatever activations are.
         assert!(cases.len() - bf16 >= 12 && (bf16 >= 12 || entry.name == "optimizer"), "{}", entry.name);
     }
-    // Beside tensors' formats those of tensor cores.
-    for format in [Format::F16, Format::Tf32] {
-        for cases in on_tensor_cores(format) {
+    // Beside tensors' formats those of tensor cores, and the kernels for compute capability 9.0 alone.
+    let groups = [Format::F16, Format::Tf32].map(on_tensor_cores).into_iter();
+    for groups in groups.chain([Format::Bf16, Format::F16].map(on_hopper)) {
+        for cases in groups {
             assert!(cases.len() >= 12);
             assert!([1, 3].iter().all(|&batch| cases.iter().any(|case| case.image[0] == batch)));
         }
@@ -172,6 +176,53 @@ fn graphs_and_sending_ahead_change_no_bit() {
     });
     assert_eq!((none, some), (0, 3), "two plain steps, then one is recorded");
     assert_eq!(difference(&plain, &late), None);
+}
+
+/// Training by the kernels for compute capability 9.0 alone, where they are asked for, goes as by those of every card; the
+/// others are what nobody asks for.
+#[test]
+fn training_on_warpgroups_goes_as_on_every_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let cubes = small_cubes(folder.path(), "cubes.npy", 3);
+    let run = |name: &str, variables: &[(&str, &str)]| {
+        let (out, report) = (folder.path().join(name), folder.path().join(format!("{name}.txt")));
+        let mut arguments =
+            vec!["pretrain", "--cubes", &cubes, "--out", out.to_str().unwrap(), "--steps", "4"];
+        // The deeper levels have 64 channels and more.
+        arguments.extend(["--width", "16", "--batch-size", "1", "--lr", "0.1", "--precision", "bf16"]);
+        arguments.extend(["--device", "cuda:0", "--quiet"]);
+        let mut variables = variables.to_vec();
+        variables.extend(QUICK);
+        variables.extend([HOPPER, ("PTX_EMULATOR_REPORT", report.to_str().unwrap())]);
+        succeed_on_card(&arguments, &variables);
+        (metrics(&out, "train"), std::fs::read_to_string(report).unwrap())
+    };
+    let ((wanted, plain), (found, warpgroups)) = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| run("plain", &[]));
+        let warpgroups = run("warpgroups", &[("GENESIS_CUDA_KERNELS", "sm_90a")]);
+        (plain.join().unwrap(), warpgroups)
+    });
+    let kernels = ["conv3d_hopper_bf16", "conv3d_hopper_weight_bf16", "conv_transpose3d_hopper_bf16"];
+    assert!(kernels.iter().all(|name| warpgroups.contains(name) && !plain.contains(name)));
+    // The same products in another order of sums; weights are bf16 in both.
+    assert_eq!(found.len(), 4);
+    for (found, wanted) in found.iter().zip(&wanted) {
+        let error = (found.1 / wanted.1 - 1.0).abs();
+        assert!(error < 5e-3, "step {}: {} and {}", found.0, found.1, wanted.1);
+    }
+}
+
+#[test]
+fn kernels_that_a_card_cannot_run_are_refused_in_one_line() {
+    for (choice, cause) in
+        [("sm_90a", "compute capability 9.0, and cuda:0 has 8.0"), ("sm_70", "neither sm_80 nor sm_90a")]
+    {
+        let variables = [("GENESIS_CUDA_KERNELS", choice)];
+        let output = on_card(&["selftest", "activation", "--device", "cuda:0"], &variables);
+        let line = String::from_utf8_lossy(&output.stderr);
+        assert!(line.contains("GENESIS_CUDA_KERNELS") && line.contains(cause), "{line}");
+        assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+    }
 }
 
 #[test]

@@ -106,7 +106,8 @@ fn measure() -> Result<Vec<Measured>> {
             let (_, log) =
                 nvrtc.compile(&source.name, &source.text, &sources.headers, &options, Output::Cubin)?;
             // "Potential Performance Loss": products that do not overlap.
-            if let Some(line) = log.lines().find(|line| line.contains("wgmma") && line.contains("serialized")) {
+            if let Some(line) = log.lines().find(|line| line.contains("wgmma") && line.contains("serialized"))
+            {
                 return Err(format!("{}: {line}", source.name));
             }
             logs.push(Some(parse(&log)));

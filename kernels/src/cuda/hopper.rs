@@ -142,8 +142,7 @@ fn image(gather: &Gather) -> [usize; 4] {
 
 /// Maps of both inputs; of one input both are the same.
 fn input_maps(format: Format, inputs: &[Operand; 2], gather: &Gather, boxes: &Boxes) -> [TensorMap; 2] {
-    let map =
-        |operand| TensorMap::activation(format, operand, image(gather), boxes.each, gather.stride);
+    let map = |operand| TensorMap::activation(format, operand, image(gather), boxes.each, gather.stride);
     let second = if inputs[1].channels > 0 { &inputs[1] } else { &inputs[0] };
     [map(&inputs[0]), map(second)]
 }
@@ -308,9 +307,8 @@ mod tests {
             bias: NULL,
             output: Operand::dense(0x1000, columns),
         };
-        let launched = |product: &Product, moments| {
-            super::product(product, moments, &mut Workspace::default()).unwrap()
-        };
+        let launched =
+            |product: &Product, moments| super::product(product, moments, &mut Workspace::default()).unwrap();
         let whole = launched(&product(64, [128, 64], 64), 0x1000).unwrap();
         assert_eq!((whole[0].kernel.name, whole[0].grid), ("conv3d_hopper_bf16_128x64", [2048, 1, 1]));
         assert_eq!(whole.len(), 1);

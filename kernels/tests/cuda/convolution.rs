@@ -242,8 +242,9 @@ pub fn moments(card: &mut Card, shapes: [Shape; 3]) {
     let y = op.reference(&[x_array, w_array, b_array]);
     let of_channel = |c: usize| y.values.iter().skip(c).step_by(outputs);
     let mean: Vec<f64> = (0..outputs).map(|c| of_channel(c).sum::<f64>() / rows as f64).collect();
-    let variance: Vec<f64> =
-        (0..outputs).map(|c| of_channel(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() / rows as f64).collect();
+    let variance: Vec<f64> = (0..outputs)
+        .map(|c| of_channel(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() / rows as f64)
+        .collect();
     let shape = Shape::from([outputs]);
     close("mean", &card.download(tables.mean, shape, Format::F32), &Array { shape, values: mean }, 2e-3);
     close(

@@ -7,6 +7,7 @@ mod hopper;
 mod losses;
 mod memory_bound;
 mod planted;
+mod planted_hopper;
 mod scenes;
 mod traffic;
 mod transposed;

@@ -40,7 +40,7 @@ fn every_kernel_of_the_table_runs_in_a_scene() {
     assert_eq!(shapes.len(), scenes::all().len(), "two scenes of one name");
 }
 
-fn kernel(name: &str) -> &'static Kernel {
+pub fn kernel(name: &str) -> &'static Kernel {
     KERNELS.iter().find(|kernel| kernel.name == name).unwrap()
 }
 
@@ -53,18 +53,18 @@ fn body(kernel: &Kernel) -> Range<usize> {
 }
 
 /// Lines of the kernel that hold `pattern`, counted from 0.
-fn lines(kernel: &Kernel, pattern: &str) -> Vec<usize> {
+pub fn lines(kernel: &Kernel, pattern: &str) -> Vec<usize> {
     let (text, body) = (ptx(kernel.module).unwrap(), body(kernel));
     let numbered = text.lines().enumerate().skip(body.start).take(body.len());
     numbered.filter(|(_, line)| line.contains(pattern)).map(|(number, _)| number).collect()
 }
 
-fn line(kernel: &Kernel, number: usize) -> &'static str {
+pub fn line(kernel: &Kernel, number: usize) -> &'static str {
     ptx(kernel.module).unwrap().lines().nth(number).unwrap()
 }
 
 /// The module with one line changed: that, and nothing else.
-fn plant(kernel: &Kernel, number: usize, change: impl Fn(&str) -> String) -> String {
+pub fn plant(kernel: &Kernel, number: usize, change: impl Fn(&str) -> String) -> String {
     let text = ptx(kernel.module).unwrap();
     let old: Vec<&str> = text.lines().collect();
     let changed = change(old[number]);
@@ -77,7 +77,7 @@ fn plant(kernel: &Kernel, number: usize, change: impl Fn(&str) -> String) -> Str
 }
 
 /// What the kernel's scenes find.
-fn finding(kernel: &'static Kernel, text: &str) -> Option<Finding> {
+pub fn finding(kernel: &'static Kernel, text: &str) -> Option<Finding> {
     let scenes = scenes::all();
     scenes_by_kernel()[kernel.name].iter().find_map(|&number| {
         let mut card = Card::with_planted(kernel.module, text.to_string());
@@ -87,7 +87,7 @@ fn finding(kernel: &'static Kernel, text: &str) -> Option<Finding> {
 }
 
 /// What they find must be of this kernel.
-fn find(kernel: &'static Kernel, number: usize, change: impl Fn(&str) -> String) -> Finding {
+pub fn find(kernel: &'static Kernel, number: usize, change: impl Fn(&str) -> String) -> Finding {
     let place = || format!("{}, PTX line {}: {}", kernel.name, number + 1, line(kernel, number));
     let found = finding(kernel, &plant(kernel, number, change));
     let found = found.unwrap_or_else(|| panic!("nobody noticed the change of {}", place()));
@@ -102,12 +102,12 @@ fn find_there(name: &str, number: usize, kind: FindingKind, change: impl Fn(&str
     assert_eq!((found.kind, found.line), (kind, number + 1), "{found}");
 }
 
-fn removed(_: &str) -> String {
+pub fn removed(_: &str) -> String {
     String::new()
 }
 
 /// The line with `bytes` more in its address number `which`.
-fn moved(line: &str, which: usize, bytes: usize) -> String {
+pub fn moved(line: &str, which: usize, bytes: usize) -> String {
     let (open, _) = line.match_indices('[').nth(which).unwrap();
     let close = open + line[open..].find(']').unwrap();
     let (base, offset) = line[open + 1..close].split_once('+').unwrap_or((&line[open + 1..close], "0"));
@@ -164,7 +164,7 @@ fn is_spare(kernel: &Kernel, number: usize) -> bool {
 
 /// Every barrier of some modules, one at a time. Only a spare one and one after which nothing comes may go unnoticed:
 /// the last of a sum over the block, which stands there for the sum that is not made.
-fn barriers(modules: &[&str]) {
+pub fn barriers(modules: &[&str]) {
     let (mut count, mut unnoticed) = (0, Vec::new());
     for kernel in KERNELS.iter().filter(|kernel| modules.contains(&kernel.module)) {
         for number in lines(kernel, "bar.sync") {
@@ -178,7 +178,8 @@ fn barriers(modules: &[&str]) {
                 continue;
             };
             assert_eq!(found.kernel, kernel.name, "{found}");
-            let early = matches!(found.kind, FindingKind::Race | FindingKind::Uninitialised);
+            let early =
+                matches!(found.kind, FindingKind::Race | FindingKind::Uninitialised | FindingKind::Barrier);
             assert!(early && touches(kernel, line(kernel, found.line - 1)), "{found}");
             count += 1;
         }

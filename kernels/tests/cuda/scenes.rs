@@ -38,14 +38,16 @@ pub fn all() -> Vec<Scene> {
         for outputs in [128, 64, 32] {
             all.push(whole_sums(format, channels, outputs, [1, 3, 3]));
         }
-        all.extend([128, 64].map(|width| products(format, width)));
-        // Eight taps of so many outputs are columns.
-        all.extend([64, 8].map(|outputs| doubled(format, outputs)));
+        all.extend([128, 64].map(|width| products(format, width, [4, 8, 8])));
+        // Eight taps of so many outputs are columns. Two iterations: the last stage read lies in the memory that the
+        // results go to.
+        all.extend([64, 8].map(|outputs| doubled(format, channels * 2, outputs)));
     }
     for format in [Format::Bf16, Format::F16] {
-        let mut scenes = vec![doubled(format, 64)];
+        // More iterations than stages, so that each is filled again.
+        let mut scenes = vec![doubled(format, 5 * 64, 64)];
         scenes.extend([128, 64].map(|outputs| whole_sums(format, 64, outputs, [1, 1, 3])));
-        scenes.extend([128, 64].map(|width| products(format, width)));
+        scenes.extend([128, 64].map(|width| products(format, width, [5, 8, 8])));
         all.extend(scenes.into_iter().map(on_warpgroups));
     }
     // f32 as in the network's layers, the first and the last included, and in odd channels; bf16 in channels that tensor
@@ -108,10 +110,10 @@ fn whole_sums(format: Format, channels: usize, outputs: usize, kernel: [usize; 3
     })
 }
 
-fn products(format: Format, width: usize) -> Scene {
+fn products(format: Format, width: usize, [d, h, w]: [usize; 3]) -> Scene {
     let op = Conv3d { bias: false, ..Conv3d::same(3) };
-    scene(format!("4×8×8, {width} → {width}, kernel 3³, {}", name(format)), move |card| {
-        let shapes = [Shape::from([1, 4, 8, 8, width]), Shape::from([width, width, 3, 3, 3])];
+    scene(format!("{d}×{h}×{w}, {width} → {width}, kernel 3³, {}", name(format)), move |card| {
+        let shapes = [Shape::from([1, d, h, w, width]), Shape::from([width, width, 3, 3, 3])];
         convolve(card, &op, shapes, shapes[0], format);
     })
 }
@@ -152,10 +154,8 @@ fn strided(format: Format, channels: usize, outputs: usize) -> Scene {
     )
 }
 
-fn doubled(format: Format, outputs: usize) -> Scene {
+fn doubled(format: Format, channels: usize, outputs: usize) -> Scene {
     let op = ConvTranspose3d::double();
-    // Two iterations: the last stage read lies in the memory that the results go to.
-    let channels = if format == Format::Tf32 { 32 } else { 64 };
     scene(format!("4×8×8 → 8×16×16, {channels} → {outputs}, {}", name(format)), move |card| {
         let shapes = [
             Shape::from([1, 4, 8, 8, channels]),

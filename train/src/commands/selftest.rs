@@ -9,7 +9,7 @@ use genesis_kernels::case::{Outcome, Runnable};
 use genesis_kernels::cuda::cases::{
     Buffers, Convolution, LOOPS, Machine, Part, directly, on_hopper, on_tensor_cores, outcome,
 };
-use genesis_kernels::cuda::{CudaCard, Format, KERNELS};
+use genesis_kernels::cuda::{CudaCard, Format, KERNELS, Target};
 use genesis_kernels::op::{Entry, Operation};
 use genesis_kernels::ops::conv_transpose3d::ConvTranspose3d;
 use genesis_kernels::ops::conv3d::Conv3d;
@@ -170,7 +170,10 @@ fn test_formats(card: &Arc<CudaCard>, wanted: impl Fn(&str) -> bool) -> Vec<Row>
 }
 
 fn test_loops(card: &Arc<CudaCard>) -> Vec<Row> {
-    LOOPS.iter().flat_map(|check| test_buffers(card, Target::Sm80, ELEMENTWISE, check.name, check.run)).collect()
+    LOOPS
+        .iter()
+        .flat_map(|check| test_buffers(card, Target::Sm80, ELEMENTWISE, check.name, check.run))
+        .collect()
 }
 
 /// A check in plain buffers, twice: against its reference, and bit for bit against itself.

@@ -1,8 +1,8 @@
 //! The driver: opened at run time, or one line that says why not.
 
+use crate::cuda::Target;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
-use crate::cuda::Target;
 use genesis_tensor::{Error, Result};
 use std::ffi::c_int;
 
