@@ -347,6 +347,9 @@ fn text_that_is_not_understood() {
         assert!(error.contains(opcode), "{error} does not name {opcode}");
     }
     assert!(load("hello").contains("line 1"));
+    assert!(load(&kernel("", "").replace("sm_80", "compute_80")).contains("`compute_80` is not a target"));
+    let large = kernel("", "").replace(".param .u64 base", ".param .u64 base, .param .b8 more[4345]");
+    assert!(load(&large).contains("4353 bytes of parameters, 4352 are possible"));
     assert!(load(&kernel("", "").replace(".address_size 64", ".address_size 32")).contains("64-bit"));
     assert!(load(&kernel("", "{")).contains("without an end"));
     assert!(load(&kernel("", "add.s32 %r1, %r2 %r3;")).contains("expected `;`"));

@@ -287,6 +287,61 @@ fn products_of_one_shape_need_no_fence_between() {
     found(&other, 128, FindingKind::MissingFence, "// second", "different shapes");
 }
 
+/// Two groups of products under way, each with its own sums: those of the first may be used when one group is left.
+#[test]
+fn products_in_two_groups() {
+    let product = simple(8);
+    let text = product.text();
+    let line = text.lines().find(|l| l.contains("// product")).expect("a product").to_string();
+    let second =
+        line.replace("%f0, %f1, %f2, %f3", "%f10, %f11, %f12, %f13").replace("// product", "// second");
+    let (commit, wait) = ("wgmma.commit_group.sync.aligned;\n", "wgmma.wait_group.sync.aligned 0;\n");
+    let left = |n: usize| {
+        let wait = wait.replace('0', &n.to_string());
+        text.replace(&line, &format!("{line}\n{commit}{second}"))
+            .replace("wgmma.wait_group.sync.aligned 0;\n", &wait)
+            .replace("ret;", &format!("{}ret;", wait.replace(&n.to_string(), "0")))
+    };
+    let plain = product.run_text(&text, 128).expect("no finding");
+    assert_eq!(product.run_text(&left(1), 128).expect("no finding"), plain);
+    found(&left(2), 128, FindingKind::InFlight, "st.global.f32 [%rd5+0]", "under way");
+    let early =
+        left(1).replace("st.global.f32 [%rd5+0]", "mov.f32 %f20, %f11; // early\nst.global.f32 [%rd5+0]");
+    found(&early, 128, FindingKind::InFlight, "// early", &line_of(&early, "// second").to_string());
+}
+
+/// Two warpgroups read one operand; whoever overwrites it must have heard of both.
+#[test]
+fn operands_of_two_warpgroups() {
+    let body = |count: u32, arrives: &str| {
+        hopper_kernel(
+            ".shared .align 1024 .b8 s[4096]; .shared .align 8 .b64 bar;",
+            &format!(
+                "mov.u32 %r1, %tid.x; mov.u32 %r2, bar; mov.u32 %r3, s; shl.b32 %r4, %r1, 4; add.u32 %r4, %r3, %r4;\n\
+                 setp.lt.u32 %p1, %r1, 256; @%p1 st.shared.v4.u32 [%r4], {{%r9, %r9, %r9, %r9}};\n\
+                 setp.eq.u32 %p2, %r1, 0; @%p2 mbarrier.init.shared.b64 [%r2], {count};\nfence.proxy.async;\nbar.sync 0;\n\
+                 @!%p1 bra WRITER;\nshr.u32 %r5, %r3, 4; cvt.u64.u32 %rd2, %r5; mov.u64 %rd3, {}; or.b64 %rd2, %rd2, %rd3;\n\
+                 wgmma.fence.sync.aligned;\n\
+                 wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {{%f0, %f1, %f2, %f3}}, %rd2, %rd2, %p1, 1, 1, 0, 0;\n\
+                 wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\nand.b32 %r6, %r1, 127; {arrives}\n\
+                 @%p3 mbarrier.arrive.shared.b64 _, [%r2];\nbra OUT;\n\
+                 WRITER: mbarrier.try_wait.parity.shared.b64 %p4, [%r2], 0;\n@!%p4 bra WRITER;\n\
+                 st.shared.u32 [%r3], %r1; // over\nOUT:\n",
+                // Rows of 32 bytes, swizzled; eight rows are 256.
+                3u64 << 62 | 16 << 32 | 1 << 16
+            ),
+        )
+    };
+    let run = |text: &str| run_hopper(text, 257, &[0], |_| Vec::new()).map(|_| ());
+    run(&body(2, "setp.eq.u32 %p3, %r6, 0;")).expect("no finding");
+    for own in [0, 128] {
+        let text = body(1, &format!("setp.eq.u32 %p3, %r1, {own};"));
+        let finding = run(&text).expect_err("a finding");
+        assert_eq!((finding.kind, finding.line), (FindingKind::Race, line_of(&text, "// over")), "{finding}");
+        assert!(finding.message.contains(&format!("a product of warpgroup {}", 1 - own / 128)), "{finding}");
+    }
+}
+
 #[test]
 fn warpgroups_must_be_whole() {
     let text = simple(8).text();

@@ -79,6 +79,7 @@ impl Block<'_> {
                 return Err(self.finding(0, self.instruction, *fault));
             }
             if self.run_groups(warps)? {
+                idle_rounds = 0;
                 continue;
             }
             // Whoever can run has waited in vain all the time, and nothing happened that could change this.
@@ -119,17 +120,20 @@ impl Block<'_> {
 
     /// Waits that nothing can end.
     fn vain_waits(&self, warps: &[Warp]) -> Box<Finding> {
-        let found = warps.iter().find_map(|warp| Some((warp, warp.wait?)));
+        let found = warps.iter().filter(|w| w.alive != 0).find_map(|warp| Some((warp, warp.wait?)));
         let (warp, pc, lane) = found.map_or((0, 0, 0), |(w, wait)| (w.index, wait.instruction, wait.lane));
-        let barriers = warps.iter().filter(|w| w.waiting != 0).map(|w| {
-            let line = self.line(w.pcs[first(w.waiting)]);
-            format!("; warp {} at PTX line {line} for a barrier", w.index)
+        let others = [
+            ("a barrier", (|w| w.waiting) as fn(&Warp) -> u32),
+            ("its warpgroup", |w| w.grouped),
+            ("other lanes", |w| w.parked),
+        ];
+        let others = others.iter().flat_map(|&(what, lanes)| {
+            warps.iter().filter(move |w| lanes(w) != 0).map(move |w| {
+                let line = self.line(w.pcs[first(lanes(w))]);
+                format!("; warp {} at PTX line {line} for {what}", w.index)
+            })
         });
-        let groups = warps.iter().filter(|w| w.grouped != 0).map(|w| {
-            let line = self.line(w.pcs[first(w.grouped)]);
-            format!("; warp {} at PTX line {line} for its warpgroup", w.index)
-        });
-        let others: String = barriers.chain(groups).collect();
+        let others: String = others.collect();
         let message = format!("all wait for what never comes: {}{others}", self.waits(warps));
         self.finding(warp, pc, *Fault::of(FindingKind::Deadlock, lane as u32, message))
     }

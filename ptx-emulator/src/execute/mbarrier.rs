@@ -286,7 +286,8 @@ impl Block<'_> {
 
     /// All waits in vain, in words.
     pub fn waits(&self, warps: &[Warp]) -> String {
-        let waits = warps.iter().filter_map(|warp| Some((warp, warp.wait?)));
+        let alive = warps.iter().filter(|warp| warp.alive != 0);
+        let waits = alive.filter_map(|warp| Some((warp, warp.wait?)));
         let words = waits.map(|(warp, wait)| {
             let state = self.mbarriers.describe(wait.at);
             let line = self.line(wait.instruction);

@@ -84,9 +84,9 @@ impl Warp {
             let sum = &mut self.sums[register];
             if sum.under_way > 0 {
                 let group = &block.groups[self.index / WARPS];
-                let all = group.open.iter().chain(group.committed.iter().flat_map(|(_, issued)| issued));
+                let all = group.committed.iter().flat_map(|(_, issued)| issued).chain(&group.open);
                 let line =
-                    all.filter(|i| i.sums.contains(&register)).map(|i| block.line(i.instruction)).last();
+                    all.filter(|i| i.sums.contains(&register)).map(|i| block.line(i.instruction)).next_back();
                 let message = format!(
                     "a register of sums is used while the wgmma at PTX line {} is under way: no wait_group is between",
                     line.unwrap_or_default()

@@ -21,6 +21,9 @@ struct Jump {
     statement: usize,
 }
 
+/// Bytes of parameters that a kernel may have before PTX 8.1.
+const MOST_PARAMETERS: usize = 4352;
+
 /// Makes a program of a kernel.
 pub(crate) fn link(
     target: Target,
@@ -39,6 +42,13 @@ pub(crate) fn link(
         parameters.push((offset, parameter.size));
         parameter_bytes = offset + parameter.size;
         b.variables.insert((0, 0, parameter.name.clone()), (PARAM_BASE, offset));
+    }
+    if parameter_bytes > MOST_PARAMETERS {
+        let message = format!(
+            "kernel {}: {parameter_bytes} bytes of parameters, {MOST_PARAMETERS} are possible",
+            entry.name
+        );
+        return Err(ParseError::new(entry.line, message));
     }
     for (number, function) in order.iter().enumerate() {
         if number > 0 {
