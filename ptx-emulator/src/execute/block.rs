@@ -111,7 +111,10 @@ impl Block<'_> {
 
     /// At a block's end nothing may be under way.
     fn finished(&self) -> Result<(), Box<Finding>> {
-        let copy = self.mbarriers.copies().next().map(|copy| (0, copy.lane, copy.instruction, "bulk copy"));
+        let copy = self.mbarriers.copies().next().map(|copy| {
+            let (warp, lane) = copy.beginner();
+            (warp, lane, copy.instruction, "bulk copy")
+        });
         let product = || self.unfinished_product().map(|(warp, pc)| (warp, 0, pc, "wgmma"));
         let Some((warp, lane, pc, what)) = copy.or_else(product) else { return Ok(()) };
         let message = format!("the block ends while this {what} is under way: nobody waits for it");

@@ -30,7 +30,14 @@ pub(crate) struct Copy {
     /// What the target was marked with when it began.
     reservation: Access,
     pub instruction: usize,
-    pub lane: usize,
+}
+
+impl Copy {
+    /// Warp and lane that began it.
+    pub fn beginner(&self) -> (usize, usize) {
+        let thread = self.reservation.thread() as usize;
+        (thread / 32, thread % 32)
+    }
 }
 
 /// What is copied.
@@ -158,8 +165,8 @@ impl Block<'_> {
             self.counters.bulk(pieces.iter().filter_map(|piece| Some((piece.from?, piece.bytes))), bytes);
         }
         let reservation = self.me(warp, target.lane, false);
-        let (instruction, lane) = (self.instruction, target.lane);
-        let copy = Copy { to, bytes, swizzle, pieces, reservation, instruction, lane };
+        let instruction = self.instruction;
+        let copy = Copy { to, bytes, swizzle, pieces, reservation, instruction };
         self.await_copy(warp, barrier, copy)
     }
 
