@@ -188,8 +188,8 @@ fn training_on_warpgroups_goes_as_on_every_card() {
         let (out, report) = (folder.path().join(name), folder.path().join(format!("{name}.txt")));
         let mut arguments =
             vec!["pretrain", "--cubes", &cubes, "--out", out.to_str().unwrap(), "--steps", "4"];
-        // The deeper levels have 64 channels and more.
-        arguments.extend(["--width", "16", "--batch-size", "1", "--lr", "0.1", "--precision", "bf16"]);
+        // The deepest levels have 64 channels and more.
+        arguments.extend(["--width", "8", "--batch-size", "1", "--lr", "0.1", "--precision", "bf16"]);
         arguments.extend(["--device", "cuda:0", "--quiet"]);
         let mut variables = variables.to_vec();
         variables.extend(QUICK);
