@@ -183,11 +183,12 @@ fn graphs_and_sending_ahead_change_no_bit() {
 #[test]
 fn training_on_warpgroups_goes_as_on_every_card() {
     let folder = tempfile::tempdir().unwrap();
-    let cubes = small_cubes(folder.path(), "cubes.npy", 3);
+    // Three to train, so that the third step is a graph.
+    let cubes = small_cubes(folder.path(), "cubes.npy", 4);
     let run = |name: &str, variables: &[(&str, &str)]| {
         let (out, report) = (folder.path().join(name), folder.path().join(format!("{name}.txt")));
         let mut arguments =
-            vec!["pretrain", "--cubes", &cubes, "--out", out.to_str().unwrap(), "--steps", "4"];
+            vec!["pretrain", "--cubes", &cubes, "--out", out.to_str().unwrap(), "--steps", "3"];
         // The deepest levels have 64 channels and more.
         arguments.extend(["--width", "8", "--batch-size", "1", "--lr", "0.1", "--precision", "bf16"]);
         arguments.extend(["--device", "cuda:0", "--quiet"]);
@@ -205,7 +206,7 @@ fn training_on_warpgroups_goes_as_on_every_card() {
     let kernels = ["conv3d_hopper_bf16", "conv3d_hopper_weight_bf16", "conv_transpose3d_hopper_bf16"];
     assert!(kernels.iter().all(|name| warpgroups.contains(name) && !plain.contains(name)));
     // The same products in another order of sums; weights are bf16 in both.
-    assert_eq!(found.len(), 4);
+    assert_eq!(found.len(), 3);
     for (found, wanted) in found.iter().zip(&wanted) {
         let error = (found.1 / wanted.1 - 1.0).abs();
         assert!(error < 5e-3, "step {}: {} and {}", found.0, found.1, wanted.1);

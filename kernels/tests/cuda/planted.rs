@@ -164,9 +164,14 @@ fn is_spare(kernel: &Kernel, number: usize) -> bool {
 
 /// Every barrier of some modules, one at a time. Only a spare one and one after which nothing comes may go unnoticed:
 /// the last of a sum over the block, which stands there for the sum that is not made.
-pub fn barriers(modules: &[&str]) {
+fn barriers(modules: &[&str]) {
+    barriers_of(KERNELS.iter().filter(|kernel| modules.contains(&kernel.module)));
+}
+
+/// The same of some kernels.
+pub fn barriers_of(kernels: impl Iterator<Item = &'static Kernel>) {
     let (mut count, mut unnoticed) = (0, Vec::new());
-    for kernel in KERNELS.iter().filter(|kernel| modules.contains(&kernel.module)) {
+    for kernel in kernels {
         for number in lines(kernel, "bar.sync") {
             let found = finding(kernel, &plant(kernel, number, removed));
             if nothing_follows(kernel, number) || is_spare(kernel, number) {

@@ -2,7 +2,7 @@
 //! results that take the stages' place.
 
 use crate::card::Card;
-use crate::planted::{barriers, find, finding, kernel, line, lines, moved, plant, removed};
+use crate::planted::{barriers_of, find, finding, kernel, line, lines, moved, plant, removed};
 use genesis_kernels::cuda::cases::{Part, on_hopper};
 use genesis_kernels::cuda::{Format, KERNELS, Kernel, Target};
 use ptx_emulator::FindingKind::{self, Barrier, Deadlock, InFlight, MissingFence, MissingLanes};
@@ -27,7 +27,7 @@ fn noticed(pattern: &str, change: impl Fn(&str) -> String, kinds: &[FindingKind]
 
 #[test]
 fn a_barrier_less() {
-    barriers(&["conv3d_hopper", "conv3d_hopper_weight_gradient", "conv_transpose3d_hopper"]);
+    barriers_of(kernels());
 }
 
 /// Full and empty stages alike.
