@@ -69,8 +69,8 @@ fn same(path: &str, found: &Value, wanted: &Value) {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => {
             assert_eq!(found.len(), wanted.len(), "{path}");
-            let clock = ["seconds", "device", "hardware"];
-            for (key, value) in wanted.iter().filter(|(key, _)| !clock.contains(&key.as_str())) {
+            let own = ["seconds", "peak_memory_bytes"];
+            for (key, value) in wanted.iter().filter(|(key, _)| !own.contains(&key.as_str())) {
                 same(&format!("{path}.{key}"), found.get(key).unwrap_or(&Value::Null), value);
             }
         }
@@ -169,7 +169,10 @@ fn a_classifier_trains_predicts_and_scores_as_on_the_processor() {
     let table = folder.join("table.csv");
     std::fs::write(&table, rows).unwrap();
     let train = ["finetune", "classify", "--data", text(&table), "--width", "4", "--cube", "16x16x16"];
-    let size = ["--steps", "5", "--batch-size", "2", "--augment", "light", "--lr", "0.01"];
+    // Adam, the default, would turn the rounding of a gradient that is 0, such as that of a bias before batch norm, into
+    // a whole step: running statistics, and so validations, would part.
+    let size =
+        ["--steps", "5", "--batch-size", "2", "--augment", "light", "--lr", "0.01", "--optimizer", "sgd"];
     let [card, cpu] = train_on_both(&[&train[..], &size].concat(), folder);
     assert!(same_losses(&card, &cpu) > 5);
     let weights = card.join("checkpoints/last.safetensors");

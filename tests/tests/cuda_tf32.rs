@@ -5,7 +5,7 @@ use genesis_kernels::cuda::CudaCard;
 use genesis_kernels::ops::optimizer::Schedule;
 use genesis_kernels::{Context, Hardware};
 use genesis_model::checkpoint::read_checkpoint;
-use genesis_model::{Initialiser, Levels, Network, UNet3d, UNetConfig};
+use genesis_model::{Initialiser, Levels, UNet3d, UNetConfig};
 use genesis_tensor::Tensor;
 use genesis_tests::card::{child_on_card, on_card, succeed_on_card};
 use genesis_tests::{cubes, fail, json, small_cubes, succeed};
