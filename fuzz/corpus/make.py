@@ -7,7 +7,9 @@ import gzip
 import io
 import json
 import os
+import pickle
 import struct
+import tarfile
 import zipfile
 import zlib
 
@@ -114,6 +116,37 @@ def saved(value, **options):
     return file.getvalue()
 
 
+def before_0_1_10(tensors):
+    """A tar archive as PyTorch before 0.1.10 wrote it: {name: (shape, values)}, f32."""
+
+    def described(*numbers, kind):
+        return b"\x80\x02(" + b"".join(b"M" + struct.pack("<H", number) for number in numbers) + b"%sctorch\n%s\nt." % (
+            b"U\x03cpu" if kind.endswith(b"Storage") else b"", kind)
+
+    count = pickle.dumps(len(tensors), 2)
+    storages, table, names = [count], [count], b""
+    for key, (name, (shape, values)) in enumerate(tensors.items(), 1000):
+        storages += [described(key, kind=b"FloatStorage"), struct.pack("<q", len(values)), numpy.array(values, "<f4").tobytes()]
+        strides = [int(numpy.prod(shape[axis + 1:])) for axis in range(len(shape))]
+        table += [described(1000 + key, key, kind=b"FloatTensor"), struct.pack("<ii", len(shape), 0)]
+        table += [struct.pack("<%dq" % (2 * len(shape) + 1), *shape, *strides, 0)]
+        names += b"U" + bytes([len(name)]) + name.encode() + b"U\x04%dQ" % (1000 + key)
+    entries = {
+        "sys_info": pickle.dumps({"protocol_version": 1000, "little_endian": True}, 2),
+        "pickle": b"\x80\x02}(" + names + b"u.",
+        "tensors": b"".join(table),
+        "storages": b"".join(storages) + pickle.dumps([], 2),
+    }
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    # Blocks of zeros to a multiple of 10 KB tell nothing.
+    return file.getvalue().rstrip(b"\0") + bytes(1024 + 512 - len(file.getvalue().rstrip(b"\0")) % 512)
+
+
 def checkpoints():
     write("safetensors", "valid-plain.safetensors", safetensors.torch.save(state()))
     described = safetensors.torch.save({"a": torch.zeros(0, 3), "b": torch.ones(2)}, {"epoch": "3", "note": "text\n"})
@@ -126,6 +159,7 @@ def checkpoints():
         "network": {"channels": 1, "classes": 1, "width": 2, "activation": "relu"}})}))
     write("pt", "valid-zip.pt", saved(state()))
     write("pt", "valid-legacy.pt", saved(state(), _use_new_zipfile_serialization=False))
+    write("pt", "valid-tar.pt", before_0_1_10({"conv.weight": ([3, 4], numpy.arange(12) / 8), "conv.bias": ([2], [0.5, -1])}))
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     sgd = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
     parameter.sum().backward()

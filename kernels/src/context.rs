@@ -1,10 +1,10 @@
 //! Where and with what an operation runs.
 
-use crate::Result;
 use crate::cpu::Isa;
-use crate::cuda::CudaCard;
+use crate::cuda::{CudaCard, Format};
+use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
-use genesis_tensor::{Device, Tensor, memory};
+use genesis_tensor::{DType, Device, Tensor, memory};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,6 +48,8 @@ pub struct Context {
     pub isa: Isa,
     /// The card that computes; none for the CPU.
     pub card: Option<Arc<CudaCard>>,
+    /// Products of f32 are computed in tf32.
+    tf32: bool,
 }
 
 impl Context {
@@ -58,12 +60,39 @@ impl Context {
 
     /// A context restricted to an instruction set, for tests and comparisons.
     pub fn with_isa(threads: usize, isa: Isa) -> Self {
-        Self { pool: ThreadPool::new(threads), isa, card: None }
+        Self { pool: ThreadPool::new(threads), isa, card: None, tf32: false }
     }
 
     /// What this context computes with, for another one.
     pub fn hardware(&self) -> Hardware {
         Hardware { isa: self.isa, card: self.card.clone() }
+    }
+
+    /// Whether products of f32 activations (convolutions, linear layers) run on a card's tensor cores, which round
+    /// their factors to tf32: 8 bits of exponent, 10 of fraction. Storage, sums and all other operations stay f32, and
+    /// so do products of shapes that tensor cores do not take.
+    ///
+    /// # Errors
+    /// tf32 without a card.
+    pub fn set_tf32(&mut self, on: bool) -> Result<()> {
+        if on && self.card.is_none() {
+            return Err(Error::operation("cuda", "tf32 exists on CUDA cards only"));
+        }
+        self.tf32 = on;
+        Ok(())
+    }
+
+    /// True if products of f32 are computed in tf32.
+    pub fn tf32(&self) -> bool {
+        self.tf32
+    }
+
+    /// How a card stores activations of this type, and multiplies them.
+    pub fn products(&self, dtype: DType) -> Format {
+        match dtype {
+            DType::F32 if self.tf32 => Format::Tf32,
+            _ => dtype.into(),
+        }
     }
 
     /// Where operations run.

@@ -5,7 +5,7 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use genesis_model::checkpoint::{
-    NamedTensor, PtLayout, StateDict, describe, read_checkpoint, write_pt, write_safetensors,
+    Format, NamedTensor, PtLayout, StateDict, describe, read_checkpoint, write_pt, write_safetensors,
 };
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -36,6 +36,36 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
         archive.write_all(bytes).unwrap();
     }
     archive.finish().unwrap().into_inner()
+}
+
+/// A tar archive of such entries.
+fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, *bytes).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// What PyTorch before 0.1.10 wrote of one tensor `w` of four floats, each entry of the archive preceded by a pickle
+/// of its own if `before` names it.
+fn old_pytorch(before: (&str, &[u8])) -> Vec<u8> {
+    let float = |kind: &str| [b"ctorch\n", kind.as_bytes(), b"\nt."].concat();
+    let storage =
+        [b"\x80\x02(K\x05U\x03cpu", &float("FloatStorage")[..], &4_u64.to_le_bytes(), &[0; 16]].concat();
+    let extents = [1_u64, 4, 1, 0].map(u64::to_le_bytes).concat();
+    let tensor = [b"\x80\x02(K\x07K\x05", &float("FloatTensor")[..], &extents].concat();
+    let entry = |name: &str, rest: &[u8]| [if before.0 == name { before.1 } else { b"" }, rest].concat();
+    let with_count = |name: &str, rest: &[u8]| [b"K\x01.", &entry(name, rest)[..]].concat();
+    tar(&[
+        ("sys_info", &entry("sys_info", &[b"\x80\x02}", &text("little_endian")[..], b"\x88s."].concat())),
+        ("pickle", &entry("pickle", &dictionary(&[&text("7")[..], b"Q"].concat()))),
+        ("tensors", &with_count("tensors", &tensor)),
+        ("storages", &[with_count("storages", &storage), entry("views", b"\x80\x02].")].concat()),
+    ])
 }
 
 /// A PyTorch archive around a pickle, with one storage of 16 bytes.
@@ -103,6 +133,53 @@ fn the_crafted_parts_are_sound() {
     let path = directory.path().join("x");
     fs::write(&path, pytorch(&dictionary(&tensor("0", b"K\x04", b"K\x04", b"K\x01")))).unwrap();
     assert_eq!(read_checkpoint(&path).unwrap().state.get("w").unwrap().to_f32(), [0.0; 4]);
+}
+
+#[test]
+fn pickles_of_a_tar_archive_are_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x");
+    fs::write(&path, old_pytorch(("", b""))).unwrap();
+    let checkpoint = read_checkpoint(&path).unwrap();
+    assert_eq!(checkpoint.format, Format::PytorchTar);
+    assert_eq!(checkpoint.state.get("w").unwrap().to_f32(), [0.0; 4]);
+    // One byte an object, without any memo; and lists that double twenty times.
+    let list = [b"\x80\x02(", &b"N".repeat(500_001)[..], b"t."].concat();
+    let mut memo = b"\x80\x02](K\x01eq\0".to_vec();
+    for round in 0..20 {
+        memo.extend(b"0](");
+        memo.extend([b'h', round, b'h', round, b'e', b'q', round + 1]);
+    }
+    memo.push(b'.');
+    for bomb in [&list, &memo] {
+        for entry in ["sys_info", "pickle", "tensors", "storages", "views"] {
+            refused(&old_pytorch((entry, bomb)), "memo bomb");
+        }
+    }
+    // The bound is one for all entries together.
+    let half = [b"\x80\x02(", &b"N".repeat(300_000)[..], b"t."].concat();
+    let twice = tar(&[("sys_info", &half), ("pickle", &half), ("tensors", b"K\0."), ("storages", b"K\0.].")]);
+    refused(&twice, "memo bomb");
+    // Values are passed over by the type that the interpreter takes, of which there must be no doubt.
+    let types = b"\x80\x02(K\x05U\x03cpuctorch\nByteStorage\n0ctorch\nDoubleStorage\nt.";
+    let entries: [(&str, &[u8]); 4] = [
+        ("sys_info", &[b"\x80\x02}", &text("little_endian")[..], b"\x88s."].concat()),
+        ("pickle", b"\x80\x02}."),
+        ("tensors", b"K\0."),
+        ("storages", &[b"K\x01.", &types[..], &[0; 8], b"]."].concat()),
+    ];
+    refused(&tar(&entries), "several types");
+    // A sparse file of two gigabytes of nothing.
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    header.set_path("pickle").unwrap();
+    header.set_size(0);
+    let gnu = header.as_gnu_mut().unwrap();
+    gnu.realsize = *b"16000000000\0";
+    gnu.sparse[0].offset = *b"16000000000\0";
+    gnu.sparse[0].numbytes = *b"00000000000\0";
+    header.set_cksum();
+    refused(&[header.as_bytes(), &[0; 1024][..]].concat(), "claim to hold entries of");
 }
 
 #[test]

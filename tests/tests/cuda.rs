@@ -229,17 +229,55 @@ fn kernels_that_a_card_cannot_run_are_refused_in_one_line() {
 #[test]
 fn operations_and_steps_are_timed_by_the_cards_clock() {
     let scale = ["--shape", "1x16x16x16", "--width", "2", "--runs", "1", "--device", "cuda:0", "--json"];
-    let run = |what: &str| -> Value {
-        let arguments: Vec<&str> = ["bench", what].into_iter().chain(scale).collect();
+    let run = |what: &[&str]| -> Value {
+        let arguments = [&["bench"], what, &scale].concat();
         serde_json::from_str(&succeed_on_card(&arguments, QUICK)).unwrap()
     };
-    let report = run("activation");
+    let report = run(&["activation"]);
     let rows = report["results"].as_array().unwrap();
     assert!(rows.len() >= 2 && rows.iter().all(|row| row["seconds"].as_f64().unwrap() > 0.0), "{report}");
     assert!(report["ceilings"]["f32_gflops"].as_f64().unwrap() > 0.0, "{report}");
-    let report = run("forward");
+    let report = run(&["conv3d", "--layer", "up_tr64.ops.1", "--precision", "tf32"]);
+    assert_eq!(report["precision"], "tf32");
+    assert!(report["ceilings"]["tf32_gflops"].as_f64().unwrap() > 0.0, "{report}");
+    // The processor's paths are none of the card's.
+    assert!(report["results"].as_array().unwrap().iter().all(|row| row["path"].is_null()), "{report}");
+    let report = run(&["forward"]);
     assert!(report["isa"].as_str().unwrap().starts_with("cuda:0"), "{report}");
     assert!(report["layers"].as_array().unwrap().len() > 20, "{report}");
+}
+
+/// A step as training makes it: by a graph, unless graphs are turned off; layers are timed beside it either way.
+#[test]
+fn a_step_is_timed_as_training_makes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, variables: &[(&str, &str)], json: &[&str]| {
+        let report = folder.path().join(name);
+        let variables = [QUICK, variables, &[("PTX_EMULATOR_REPORT", report.to_str().unwrap())]].concat();
+        let size =
+            ["bench", "step", "--shape", "1x16x16x16", "--width", "2", "--runs", "2", "--device", "cuda:0"];
+        let out = succeed_on_card(&[&size[..], json].concat(), &variables);
+        (out, std::fs::read_to_string(report).unwrap().matches("graph of").count())
+    };
+    let json = |name: &str, variables: &[(&str, &str)]| -> (Value, usize) {
+        let (out, graphs) = run(name, variables, &["--json", "--quiet"]);
+        (serde_json::from_str(&out).unwrap(), graphs)
+    };
+    let [(by_graph, launched), (plain, none)] = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| json("plain", &[("GENESIS_CUDA_GRAPHS", "0")]));
+        [json("graph", &[]), plain.join().unwrap()]
+    });
+    // The last one to warm up, and two that are timed.
+    assert_eq!((by_graph["cuda_graph"].as_bool(), launched), (Some(true), 3));
+    assert_eq!((plain["cuda_graph"].as_bool(), none), (Some(false), 0));
+    for report in [by_graph, plain] {
+        let layers = report["layers"].as_array().unwrap();
+        let count = |direction: &str| layers.iter().filter(|layer| layer["direction"] == direction).count();
+        assert_eq!((count("forward"), count("backward"), count("update")), (36, 36, 1));
+        assert_eq!(report["runs"].as_array().unwrap().len(), 2);
+    }
+    let (text, _) = run("text", &[], &["--quiet"]);
+    assert!(text.contains("a step was one CUDA graph, as in training"), "{text}");
 }
 
 /// Cargo lets every program that a test starts find the emulator's driver.

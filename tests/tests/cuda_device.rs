@@ -277,7 +277,7 @@ fn child_trains() {
     let schedule = Schedule::Cosine { length: 20, floor: 0.0 };
     let updater = Updater::new(network.parameters(), &optimizer, schedule).unwrap();
     let settings = StepSettings { precision: Precision::F32, recompute: 1, checkpoint_levels: Levels::NONE };
-    let mut trainer = Trainer::with(cx, network, updater, &settings);
+    let mut trainer = Trainer::with(cx, network, updater, &settings).unwrap();
     let step = |trainer: &mut Trainer, number: u64, samples: usize, odd: f32| {
         let mut sent = batch(number, samples, odd);
         let upload = card.send(&[sent.input.clone(), sent.target.clone()]).unwrap();

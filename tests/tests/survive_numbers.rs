@@ -87,6 +87,64 @@ fn volumes_that_are_not_finite_or_constant_are_named_and_the_policy_decides() {
     tally.finish();
 }
 
+/// Puts a value into the last voxel of a cube of `small_cubes`.
+fn spoil(cubes: &Path, count: usize, cube: usize, value: f32) {
+    let mut bytes = std::fs::read(cubes).unwrap();
+    let end = bytes.len() - (count - 1 - cube) * 4096 * 4;
+    bytes[end - 4..end].copy_from_slice(&value.to_le_bytes());
+    std::fs::write(cubes, bytes).unwrap();
+}
+
+#[test]
+fn given_cubes_that_are_not_finite_are_found_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tally =
+        Tally::new("R11", "a given cube that is not finite: skipped and reported, or refused by name");
+    let cubes = small_cubes(folder.path(), "cubes.npy", 8);
+    let valid = small_cubes(folder.path(), "valid.npy", 3);
+    spoil(Path::new(&cubes), 8, 5, f32::NAN);
+    spoil(Path::new(&valid), 3, 1, f32::INFINITY);
+    let at = |name: &str| folder.path().join(name);
+    let train = |out: &Path, more: &[&str]| -> Vec<String> {
+        let all = ["pretrain", "--cubes", &cubes, "--width", "2", "--batch-size", "2", "--out", text(out)];
+        all.iter().chain(more).map(ToString::to_string).collect()
+    };
+    let with = |out: &str, more: &[&str], parts: &[&str], succeeds: bool| {
+        let all = train(&at(out), more);
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        if succeeds { tolerated(&all, parts) } else { refused(&all, parts) }
+    };
+    let says = |path: &str, parts: &[&str]| {
+        let text = std::fs::read_to_string(at(path)).unwrap_or_default();
+        match parts.iter().find(|part| !text.contains(**part)) {
+            None => Ok(()),
+            Some(part) => Err(format!("{path} says nothing of {part}: {text}")),
+        }
+    };
+    let two = ["--steps", "2"];
+    let told = ["passed over", "cubes.npy: cube 5 holds voxels that are not finite", "7 cubes"];
+    tally.count(with("skipping", &two, &told, true));
+    tally.count(says("skipping/skipped.csv", &["file,reason", "cubes.npy,", "cube 5"]));
+    // Resumed, the same cubes are left out; validation cubes are looked at, too.
+    let resume = ["--steps", "4", "--resume"];
+    tally.count(with("skipping", &resume, &["cube 5", "going on from step 2"], true));
+    let given = [&two[..], &["--valid", &valid]].concat();
+    tally.count(with("valid", &given, &["cubes.npy: cube 5", "valid.npy: cube 1"], true));
+    tally.count(says("valid/skipped.csv", &["cubes.npy,", "cube 5", "valid.npy,", "cube 1"]));
+    let failing = [&two[..], &["--on-bad-volume", "fail"]].concat();
+    tally.count(with("failing", &failing, &["cubes.npy: cube 5", "not finite"], false));
+    let began = at("failing/config.toml").exists() || at("failing/metrics.jsonl").exists();
+    tally.count(if began { Err("a run began that must fail") } else { Ok(()) });
+    // A run without bad cubes has no report.
+    spoil(Path::new(&cubes), 8, 5, 0.5);
+    tally.count(with("good", &two, &["8 cubes"], true));
+    tally.count(if at("good/skipped.csv").exists() { Err("a report of nothing") } else { Ok(()) });
+    // Cubes on another scale are no single cube's fault.
+    spoil(Path::new(&cubes), 8, 6, 40.0);
+    tally.count(with("scale", &two, &["cubes.npy: cube 6 holds 40, cubes must be scaled to [0, 1]"], false));
+    tally.finish();
+}
+
 #[test]
 fn bad_cases_of_a_target_task_fail_or_are_skipped_and_reported() {
     let folder = tempfile::tempdir().unwrap();

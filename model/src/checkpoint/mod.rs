@@ -31,6 +31,7 @@ mod read;
 mod read_pt;
 mod read_safetensors;
 mod state_dict;
+mod tar_size;
 mod write_pt;
 mod write_safetensors;
 

@@ -12,38 +12,62 @@ const MOST_OBJECTS: u64 = 500_000;
 /// A legacy file starts with this many pickles; values follow.
 const LEADING_PICKLES: usize = 5;
 
-/// Refuses bytes that start with pickles which unfold to more than [`MOST_OBJECTS`].
+/// Refuses bytes that start with pickles which unfold to more than [`MOST_OBJECTS`]; `whole`: they are all there are.
 ///
 /// # Errors
 /// The cause in words.
-pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-    let mut walk = Walk { bytes, ..Walk::default() };
+pub(super) fn check(bytes: &[u8], whole: bool) -> Result<(), String> {
+    let mut walk = Walk::over(bytes, 0);
     for _ in 0..LEADING_PICKLES {
-        (walk.stack, walk.marks) = (Vec::new(), Vec::new());
-        walk.memo.clear();
-        while walk.step() == Some(true) {
-            if walk.total > MOST_OBJECTS {
-                return Err(format!(
-                    "refused: its pickle unfolds to more than {MOST_OBJECTS} objects (a memo bomb?)"
-                ));
-            }
+        if !walk.pickle()? && walk.cut && !whole {
+            return Err(format!("refused: {} bytes do not end its pickles", bytes.len()));
         }
     }
     Ok(())
 }
 
 #[derive(Default)]
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     bytes: &'a [u8],
     /// Objects within each object on the stack.
     stack: Vec<u64>,
     /// Heights of the stack at the marks.
     marks: Vec<usize>,
     memo: HashMap<u64, u64>,
-    total: u64,
+    /// Objects of all pickles so far.
+    pub total: u64,
+    /// Names of the classes that the last pickle names.
+    pub classes: Vec<&'a [u8]>,
+    /// The bytes ended within an opcode.
+    cut: bool,
 }
 
 impl<'a> Walk<'a> {
+    /// Over pickles in `bytes`, after others of `total` objects.
+    pub fn over(bytes: &'a [u8], total: u64) -> Self {
+        Self { bytes, total, ..Self::default() }
+    }
+
+    /// Goes over one pickle; false if it does not end as one, which the interpreter finds, too.
+    ///
+    /// # Errors
+    /// More than [`MOST_OBJECTS`] so far.
+    pub fn pickle(&mut self) -> Result<bool, String> {
+        (self.stack, self.marks, self.classes) = (Vec::new(), Vec::new(), Vec::new());
+        self.memo.clear();
+        loop {
+            match self.step() {
+                Some(true) if self.total > MOST_OBJECTS => {
+                    return Err(format!(
+                        "refused: its pickle unfolds to more than {MOST_OBJECTS} objects (a memo bomb?)"
+                    ));
+                }
+                Some(true) => {}
+                end => return Ok(end.is_some()),
+            }
+        }
+    }
+
     /// Goes over one opcode; false at the end of a pickle, `None` where the bytes end or are none.
     fn step(&mut self) -> Option<bool> {
         let opcode = *self.take(1)?.first()?;
@@ -69,7 +93,8 @@ impl<'a> Walk<'a> {
             }
             b'c' => {
                 self.line()?;
-                self.line()?;
+                let name = self.line()?;
+                self.classes.push(name.trim_ascii_end());
                 self.push(1);
             }
             b'U' | 0x8c | b'C' | 0x8a => self.long(1)?,
@@ -108,7 +133,12 @@ impl<'a> Walk<'a> {
                 self.stack.push(part.saturating_add(1));
             }
             0x85 | b'Q' => self.join(1, true),
-            0x86 | b'R' | 0x81 | 0x93 => self.join(2, true),
+            0x86 | b'R' | 0x81 => self.join(2, true),
+            0x93 => {
+                // Its name is some text below.
+                self.classes.push(b"");
+                self.join(2, true);
+            }
             0x87 | 0x92 => self.join(3, true),
             0x98 => {}
             _ => return None,
@@ -116,18 +146,22 @@ impl<'a> Walk<'a> {
         Some(true)
     }
 
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    /// The next bytes.
+    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        self.cut = count > self.bytes.len();
         let (taken, rest) = self.bytes.split_at_checked(count)?;
         self.bytes = rest;
         Some(taken)
     }
 
     fn line(&mut self) -> Option<&'a [u8]> {
-        let end = self.bytes.iter().position(|&byte| byte == b'\n')?;
-        self.take(end + 1)
+        let end = self.bytes.iter().position(|&byte| byte == b'\n');
+        self.cut = end.is_none();
+        self.take(end? + 1)
     }
 
-    fn number(&mut self, bytes: usize) -> Option<u64> {
+    /// The next bytes as a number, the lowest first.
+    pub fn number(&mut self, bytes: usize) -> Option<u64> {
         Some(self.take(bytes)?.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
     }
 
@@ -196,17 +230,20 @@ mod tests {
             bomb.extend([b'h', round, b'h', round, b'e', b'q', round + 1]);
         }
         bomb.push(b'.');
-        assert!(check(&bomb).unwrap_err().contains("memo bomb"));
-        assert!(check(&b"]".repeat(600_000)).is_err());
+        assert!(check(&bomb, true).unwrap_err().contains("memo bomb"));
+        assert!(check(&b"]".repeat(600_000), true).is_err());
         // A second pickle counts too.
-        assert!(check(&[b"\x80\x02K\x01.", &bomb[..]].concat()).is_err());
+        assert!(check(&[b"\x80\x02K\x01.", &bomb[..]].concat(), true).is_err());
         let list = [b"\x80\x02](", &b"K\x01".repeat(100_000)[..], b"e."].concat();
-        assert!(check(&list).is_ok());
+        assert!(check(&list, true).is_ok());
         // Text that looks like opcodes is none.
         let text = [&b"X\xff\xff\x0f\0"[..], &b"]".repeat(0xf_ffff), b"."].concat();
-        assert!(check(&text).is_ok());
+        assert!(check(&text, true).is_ok());
+        // What follows the part that was looked at might be one.
+        assert!(check(&text[..50], false).unwrap_err().contains("do not end"));
+        assert!(check(&b"K\x01.".repeat(5), false).is_ok());
         for length in 0..bomb.len() {
-            let _ = check(&bomb[..length]);
+            let _ = check(&bomb[..length], true);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `pytorch-reader` takes the containers and pickles apart without executing anything. This file
 //! adds what a checkpoint of untrusted origin needs on top: archives that unpack to no more than
-//! their own size, a refusal by name of every Python object that is no plain value, a bound on
+//! their own size, pickles of a bounded number of objects, a refusal by name of every Python object that is no plain value, a bound on
 //! what views of one storage may unfold to, the dictionary's order, and the layouts in use.
 
 use std::collections::HashMap;
@@ -16,9 +16,9 @@ use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 use super::optimizer::step_of;
 use super::pickle_order::{first_occurrences, natural};
-use super::pickle_size;
 use super::{Checkpoint, Format, Integrity, NamedTensor, OptimizerState, ParameterGroup};
 use super::{ParameterState, StateDict, StoredType};
+use super::{pickle_size, tar_size};
 use crate::{Error, Result};
 
 type Dictionary = HashMap<String, PickleValue>;
@@ -46,8 +46,14 @@ pub(super) fn read_pt(path: &Path, file_len: u64) -> Result<Checkpoint> {
 fn read(path: &Path, file_len: u64) -> Result<Checkpoint, String> {
     let archived = archived_pickle(path, file_len)?;
     match &archived {
-        Some((pickle, _)) => pickle_size::check(pickle)?,
-        None => pickle_size::check(&start_of(path)?)?,
+        Some((pickle, _)) => pickle_size::check(pickle, true)?,
+        None => {
+            let start = start_of(path)?;
+            match tar_size::is_tar(&start) {
+                true => tar_size::check(path, file_len)?,
+                false => pickle_size::check(&start, start.len() as u64 == file_len)?,
+            }
+        }
     }
     let damaged = |error: pytorch_reader::PytorchError| format!("not a usable PyTorch checkpoint: {error}");
     let root = PytorchReader::read_pickle_data(path, None).map_err(damaged)?;

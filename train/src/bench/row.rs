@@ -3,8 +3,8 @@
 use super::ceilings::Ceilings;
 use super::median;
 use super::timed::Measured;
+use crate::Precision;
 use genesis_kernels::op::Direction;
-use genesis_tensor::DType;
 use serde::Serialize;
 
 /// The ceiling that is reached first at an arithmetic intensity.
@@ -58,9 +58,9 @@ pub struct Row {
     pub limit: Limit,
     /// The part of that ceiling that was reached; 1 is all of it.
     pub share: f64,
-    /// Whether products are of the run's number format, so that bf16's ceiling applies.
+    /// The number format whose arithmetic ceiling applies.
     #[serde(skip)]
-    pub products: DType,
+    pub products: Precision,
 }
 
 impl Row {
@@ -114,15 +114,19 @@ mod tests {
     use genesis_kernels::op::Work;
 
     fn row(work: Work) -> Row {
-        let ceilings =
-            Ceilings { f32_gflops: 200.0, bf16_gflops: None, copy_gigabytes_per_second: Some(20.0) };
+        let ceilings = Ceilings {
+            f32_gflops: 200.0,
+            bf16_gflops: None,
+            tf32_gflops: None,
+            copy_gigabytes_per_second: Some(20.0),
+        };
         let measured = Measured {
             direction: Direction::Forward,
             shapes: String::new(),
             path: None,
             seconds: vec![3.0, 1.0, 2.0],
             work,
-            products: DType::F32,
+            products: Precision::F32,
         };
         Row::new("conv3d", "x", measured, &ceilings)
     }

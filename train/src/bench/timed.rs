@@ -1,6 +1,6 @@
 //! Timing one operation in each of its directions.
 
-use crate::Result;
+use crate::{Precision, Result};
 use genesis_kernels::Context;
 use genesis_kernels::op::{Direction, Operation, Work};
 use genesis_kernels::ops::optimizer::{Optimizer, OptimizerStep};
@@ -21,7 +21,7 @@ pub struct Measured {
     /// Arithmetic and traffic.
     pub work: Work,
     /// The number format whose arithmetic ceiling applies.
-    pub products: DType,
+    pub products: Precision,
 }
 
 /// Something to time, with the operation's type hidden.
@@ -30,11 +30,11 @@ pub trait Timed {
     fn operation(&self) -> &'static str;
     /// The layer it is taken from.
     fn layer(&self) -> &str;
-    /// Times every direction `runs` times after one to warm up, with activations of `dtype`.
+    /// Times every direction `runs` times after one to warm up, in `precision`, which `cx` was told of.
     ///
     /// # Errors
     /// The operation's own; memory.
-    fn time(&self, cx: &Context, dtype: DType, runs: usize) -> Result<Vec<Measured>>;
+    fn time(&self, cx: &Context, precision: Precision, runs: usize) -> Result<Vec<Measured>>;
 }
 
 /// What an input of an operation is.
@@ -118,7 +118,8 @@ impl<O: Operation> Timed for Workload<O> {
         &self.layer
     }
 
-    fn time(&self, cx: &Context, dtype: DType, runs: usize) -> Result<Vec<Measured>> {
+    fn time(&self, cx: &Context, precision: Precision, runs: usize) -> Result<Vec<Measured>> {
+        let dtype = precision.format();
         let mut stream = Stream::new(0, 0, 0, Purpose::Other);
         let shapes: Vec<Shape> = self.inputs.iter().map(|(shape, _)| *shape).collect();
         let output = self.operation.infer(&shapes)?;
@@ -162,7 +163,7 @@ impl<O: Operation> Timed for Workload<O> {
                 path: self.operation.path(cx, &inputs, direction),
                 seconds,
                 work: self.work(direction, output, dtype),
-                products: if self.products { dtype } else { DType::F32 },
+                products: if self.products { precision } else { Precision::F32 },
             })
             .collect())
     }
@@ -187,7 +188,7 @@ impl Timed for OptimizerPass {
         &self.layer
     }
 
-    fn time(&self, cx: &Context, _: DType, runs: usize) -> Result<Vec<Measured>> {
+    fn time(&self, cx: &Context, _: Precision, runs: usize) -> Result<Vec<Measured>> {
         let shape = Shape::from([self.parameters]);
         let mut stream = Stream::new(0, 0, 0, Purpose::Other);
         let mut parameters = cx.place(&draw(shape, DType::F32, &mut stream)?)?;
@@ -212,7 +213,7 @@ impl Timed for OptimizerPass {
             path: None,
             seconds,
             work: operation.cost(&vec![shape; 2 + state.len()]).forward,
-            products: DType::F32,
+            products: Precision::F32,
         }])
     }
 }

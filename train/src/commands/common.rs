@@ -20,8 +20,9 @@ pub struct Common {
     /// Where to compute
     #[arg(long, global = true, default_value = "auto", value_name = "auto|cpu|cuda:N")]
     pub device: String,
-    /// Number format of activations and gradients; checkpoints are f32 [default: f32]
-    #[arg(long, global = true, value_name = "f32|bf16")]
+    /// Number format of activations and gradients; tf32, for CUDA cards: f32, multiplied on tensor cores; checkpoints
+    /// are f32 [default: f32]
+    #[arg(long, global = true, value_name = "f32|bf16|tf32")]
     precision: Option<Precision>,
     /// Seed of every random stream [default: 1]
     #[arg(long, global = true, value_name = "N")]
@@ -83,12 +84,14 @@ impl Common {
         }
     }
 
-    /// Threads and what computes: `--device`.
+    /// Threads and what computes: `--device`, `--precision`.
     ///
     /// # Errors
-    /// As [`Common::hardware`].
+    /// As [`Common::hardware`]; tf32 without a card.
     pub fn context(&self) -> Result<Context> {
-        Ok(self.hardware()?.context(self.thread_count()))
+        let mut cx = self.hardware()?.context(self.thread_count());
+        self.precision().choose(&mut cx)?;
+        Ok(cx)
     }
 
     /// What computes: the processor, or the card that `--device` names. `auto` takes the first card the kernels run

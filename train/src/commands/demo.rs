@@ -56,6 +56,8 @@ pub fn run(args: &DemoArgs, common: &Common) -> Result<()> {
         seeds: args.finetune_seeds,
         ..TransferSettings::default()
     });
+    let hardware = common.hardware()?;
+    common.precision().check(&hardware)?;
     let demo = Demo {
         out: args.out.clone(),
         volumes: args.volumes.clone(),
@@ -64,7 +66,7 @@ pub fn run(args: &DemoArgs, common: &Common) -> Result<()> {
         width: args.width,
         seed: common.seed(),
         threads: common.thread_count(),
-        hardware: common.hardware()?,
+        hardware,
         precision: common.precision(),
         transfer,
         trace: args.trace.request(),

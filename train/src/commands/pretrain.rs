@@ -75,8 +75,9 @@ pub struct PretrainArgs {
     /// A step whose loss or gradient is not finite: stop, or skip it; its batch is written to not-finite/ [default: stop]
     #[arg(long, value_name = "stop|skip")]
     on_nan: Option<OnNan>,
-    /// A volume that cannot be used: skip it, which skipped.csv tells, or fail [default: skip]
-    #[arg(long, value_name = "skip|fail", requires = "volumes")]
+    /// A volume that cannot be used, or a cube that is not finite: skip it, which skipped.csv tells, or fail
+    /// [default: skip]
+    #[arg(long, value_name = "skip|fail")]
     on_bad_volume: Option<OnBadVolume>,
     /// Threads that read and deform cubes [default: 2]
     #[arg(long, value_name = "N")]

@@ -231,7 +231,8 @@ impl Demo {
     }
 
     fn restore(&self, weights: &Path, cubes: &Path, recipe: &Recipe) -> Result<Restored> {
-        let cx = self.hardware.context(self.threads);
+        let mut cx = self.hardware.context(self.threads);
+        self.precision.choose(&mut cx)?;
         let (mut network, statistics) = load_network(weights)?;
         let file = CubeFile::open(cubes)?;
         let size = file.size();

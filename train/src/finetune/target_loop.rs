@@ -174,8 +174,9 @@ impl<'a> TargetRun<'a> {
     /// Opens the run directory `out`.
     ///
     /// # Errors
-    /// A directory that cannot be written or holds something else.
+    /// A directory that cannot be written or holds something else; tf32 without a card.
     pub fn open(settings: TargetSettings, out: &Path, execution: &'a Execution) -> Result<Self> {
+        settings.precision.check(&execution.hardware)?;
         let directory = RunDirectory::open(out, execution.resume)?;
         Ok(Self { settings, directory, execution, started: Instant::now() })
     }

@@ -92,7 +92,7 @@ impl<N: Network> TargetTrainer<N> {
     /// A trainer at step 0.
     ///
     /// # Errors
-    /// An optimiser that is unknown or badly set; memory.
+    /// An optimiser that is unknown or badly set; tf32 without a card; memory.
     pub fn new(
         cx: Context,
         network: N,
@@ -106,7 +106,7 @@ impl<N: Network> TargetTrainer<N> {
         // Once: a step that is recorded for a card uploads nothing.
         let weights = loss.weights.map(|weights| cx.place(&weights)).transpose()?;
         let loss = TargetLoss { weights, ..loss };
-        Ok(Self { trainer: Trainer::with(cx, network, updater, &settings.step()), loss })
+        Ok(Self { trainer: Trainer::with(cx, network, updater, &settings.step())?, loss })
     }
 
     /// The loss.

@@ -3,7 +3,6 @@
 use super::work;
 use crate::candidates::{CandidateTable, Cropper};
 use crate::task::{TASK_KEY, Task, TaskDescription};
-use crate::training::in_format;
 use crate::volume::ReadOptions;
 use crate::{Error, Precision, Result};
 use genesis_autograd::{Tape, Var};
@@ -172,7 +171,7 @@ pub fn class_logits(
     statistics: Statistics,
     precision: Precision,
 ) -> Result<Tensor> {
-    let input = Var::constant(in_format(input, precision)?);
+    let input = Var::constant(precision.input(cx, input)?);
     let logits = network.forward(cx, &mut Tape::inference(), input, statistics)?.into_tensor();
     let logits = logits.to_host().map_err(work)?;
     if logits.dtype() == DType::F32 { Ok(logits) } else { logits.cast(DType::F32).map_err(work) }

@@ -146,10 +146,7 @@ fn windows(
 
 /// Logits `[N, D, H, W, K]`, f32.
 fn forward(cx: &Context, network: &mut UNet3d, input: Tensor, settings: &SegmentSettings) -> Result<Tensor> {
-    let input = match settings.precision {
-        Precision::F32 => input,
-        Precision::Bf16 => input.cast(DType::Bf16).map_err(work)?,
-    };
+    let input = settings.precision.input(cx, input)?;
     let logits = network
         .forward(cx, &mut Tape::inference(), Var::constant(input), settings.statistics)
         .map_err(work)?

@@ -15,7 +15,7 @@ mod file;
 mod line;
 
 use crate::bench::ceilings::Ceilings;
-use crate::{Result, progress};
+use crate::{Precision, Result, progress};
 use event::{Event, Speed};
 use file::TraceFile;
 use genesis_autograd::{Executed, Place};
@@ -88,13 +88,14 @@ impl Trace {
         }
         let file = request.file.as_deref().map(TraceFile::create).transpose()?;
         let measured = Ceilings::all(cx)?;
+        let f32 = if cx.tf32() { Precision::Tf32 } else { Precision::F32 };
         let ceiling = Ceiling {
-            f32_flops_per_second: 1e9 * measured.f32_gflops,
+            f32_flops_per_second: 1e9 * measured.gflops(f32),
             bf16_flops_per_second: measured.bf16_gflops.map(|gflops| 1e9 * gflops),
             bytes_per_second: 1e9 * measured.copy_gigabytes_per_second.unwrap_or(f64::INFINITY),
         };
         tracing::info!(
-            "trace: shares are of {:.0} GFLOP/s (f32 multiply-adds), {:.0} (bf16) and {:.1} GB/s (copy), measured now",
+            "trace: shares are of {:.0} GFLOP/s ({f32} multiply-adds), {:.0} (bf16) and {:.1} GB/s (copy), measured now",
             ceiling.flops_per_second(DType::F32) / 1e9,
             ceiling.flops_per_second(DType::Bf16) / 1e9,
             ceiling.bytes_per_second / 1e9

@@ -2,7 +2,6 @@
 
 use super::on_nan::KeptBatch;
 use super::prefetch::Prefetch;
-use super::trainer::in_format;
 use crate::{Precision, Result};
 use genesis_kernels::Context;
 use genesis_kernels::cuda::Upload;
@@ -71,7 +70,7 @@ impl<B: StepBatch> Ahead<B> {
         };
         let mut tensors = batch.tensors_mut();
         if let Some(input) = tensors.first_mut() {
-            **input = in_format((*input).clone(), self.precision)?;
+            **input = self.precision.input(cx, (*input).clone())?;
         }
         let tensors: Vec<Tensor> = tensors.into_iter().map(|tensor| tensor.clone()).collect();
         let upload = Some(card.send(&tensors)?);

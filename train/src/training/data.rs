@@ -3,7 +3,7 @@
 use super::config::RunConfig;
 use super::run_directory::RunDirectory;
 use super::source::{CubeFiles, CubeSource};
-use crate::bad_volume::write_report;
+use crate::bad_volume::{Skipped, write_report};
 use crate::cubes::extract_volumes;
 use crate::volume::{list_volumes, no_volumes};
 use crate::{Error, Result};
@@ -18,20 +18,41 @@ pub struct Cubes {
     pub valid: Arc<dyn CubeSource>,
 }
 
-/// Opens the cubes a configuration names.
+/// Opens the cubes a configuration names. What is passed over of them, or of the volumes they are cut from, is in the
+/// run's `skipped.csv`.
 ///
 /// # Errors
-/// Files that cannot be read, too few cubes to hold any out.
+/// Files that cannot be read, cubes that are not finite or scaled to [0, 1], too few cubes to hold any out.
 pub fn open(config: &RunConfig, run: &RunDirectory) -> Result<Cubes> {
     let mut data = config.data.clone();
+    let mut skipped = Vec::new();
     if data.volumes.is_some() {
-        (data.cubes, data.valid) = cut(config, run)?;
+        (data.cubes, data.valid, skipped) = cut(config, run)?;
     }
-    if !data.valid.is_empty() {
-        let train = Arc::new(CubeFiles::open(&data.cubes)?);
-        return Ok(Cubes { train, valid: Arc::new(CubeFiles::open(&data.valid)?) });
+    // A run that goes on cut them before, and reported then.
+    let report = run.path("skipped.csv");
+    let is_reported = data.volumes.is_some() && run.is_resumed() && skipped.is_empty() && report.exists();
+    let mut usable = |paths: &[PathBuf], are_given: bool| -> Result<CubeFiles> {
+        let cubes = CubeFiles::open(paths)?;
+        // Those just cut are sound.
+        if !are_given {
+            return Ok(cubes);
+        }
+        let (cubes, bad) = cubes.usable(config.data.on_bad_volume, config.loader_threads)?;
+        skipped.extend(bad);
+        Ok(cubes)
+    };
+    let all = usable(&data.cubes, data.volumes.is_none())?;
+    let valid = match data.valid.is_empty() {
+        true => None,
+        false => Some(usable(&data.valid, !config.data.valid.is_empty())?),
+    };
+    if !is_reported {
+        write_report(&report, &skipped)?;
     }
-    let all = CubeFiles::open(&data.cubes)?;
+    if let Some(valid) = valid {
+        return Ok(Cubes { train: Arc::new(all), valid: Arc::new(valid) });
+    }
     let count = all.count();
     let held_out = held_out(count, data.held_out);
     if held_out == 0 || held_out == count {
@@ -40,10 +61,7 @@ pub fn open(config: &RunConfig, run: &RunDirectory) -> Result<Cubes> {
     }
     let split = count - held_out;
     tracing::info!("the last {held_out} of {count} cubes are held out for validation");
-    Ok(Cubes {
-        train: Arc::new(CubeFiles::part(&data.cubes, 0..split)?),
-        valid: Arc::new(CubeFiles::part(&data.cubes, split..count)?),
-    })
+    Ok(Cubes { train: Arc::new(all.part(0..split)), valid: Arc::new(all.part(split..count)) })
 }
 
 /// The files a run's cubes come from.
@@ -69,8 +87,8 @@ fn held_out(count: usize, share: f64) -> usize {
 }
 
 /// Cuts cubes from volumes, whole volumes held out where there are two or more; a run that goes on
-/// finds them again.
-fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+/// finds them again. The files of training and of validation cubes, and what was passed over.
+fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<PathBuf>, Vec<Skipped>)> {
     let (train, valid) = (run.path("cubes/train.npy"), run.path("cubes/valid.npy"));
     let directory = config.data.volumes.clone().unwrap_or_default();
     let volumes = list_volumes(&directory)?;
@@ -92,10 +110,7 @@ fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<Path
         skipped.extend(done.skipped);
     }
     if held_out == 0 {
-        if !skipped.is_empty() {
-            write_report(&run.path("skipped.csv"), &skipped)?;
-        }
-        return Ok((vec![train], config.data.valid.clone()));
+        return Ok((vec![train], config.data.valid.clone(), skipped));
     }
     tracing::info!("the last {held_out} of {} volumes are held out for validation", volumes.len());
     if !run.is_resumed() || !valid.exists() {
@@ -103,9 +118,5 @@ fn cut(config: &RunConfig, run: &RunDirectory) -> Result<(Vec<PathBuf>, Vec<Path
         let done = extract_volumes(&directory, held, split, settings, config.seed, on_bad, &valid, told)?;
         skipped.extend(done.skipped);
     }
-    // A run that goes on cut them before, and reported then.
-    if !skipped.is_empty() {
-        write_report(&run.path("skipped.csv"), &skipped)?;
-    }
-    Ok((vec![train], vec![valid]))
+    Ok((vec![train], vec![valid], skipped))
 }

@@ -31,6 +31,5 @@ pub(crate) use session::thread_count;
 pub use session::{Execution, pretrain};
 pub use source::{CubeFiles, CubeSource, times};
 pub use step_graph::GraphCounts;
-pub(crate) use trainer::in_format;
 pub use trainer::{StepReport, StepSettings, Trainer, ValidationReport, restore};
 pub use updater::{Updater, schedule};

@@ -87,10 +87,11 @@ pub(crate) fn thread_count(threads: usize) -> usize {
 /// Trains as configured in the run directory `out`.
 ///
 /// # Errors
-/// Bad data, a directory that cannot be written, a loss that is not finite, a collapsed network.
+/// tf32 without a card, bad data, a directory that cannot be written, a loss that is not finite, a collapsed network.
 /// Checkpoints written before stay.
 pub fn pretrain(config: &RunConfig, out: &Path, execution: &Execution) -> Result<Summary> {
     config.check()?;
+    config.precision.check(&execution.hardware)?;
     let run = RunDirectory::open(out, execution.resume)?;
     let started = Instant::now();
     let cubes = data::open(config, &run)?;

@@ -70,13 +70,17 @@ pub struct StepSettings {
 
 impl<N: Network> Trainer<N> {
     /// A trainer at step 0.
-    pub fn with(cx: Context, mut network: N, updater: Updater, settings: &StepSettings) -> Self {
+    ///
+    /// # Errors
+    /// tf32 without a card.
+    pub fn with(mut cx: Context, mut network: N, updater: Updater, settings: &StepSettings) -> Result<Self> {
         let StepSettings { precision, recompute, checkpoint_levels } = *settings;
+        precision.choose(&mut cx)?;
         network.set_checkpoints(if recompute == 2 { checkpoint_levels } else { Levels::NONE });
         let trace = Trace::default();
         let stop = Stop::default();
         let graph = StepGraph::default();
-        Self { cx, network, updater, trace, stop, graph, precision, recompute: recompute > 0 }
+        Ok(Self { cx, network, updater, trace, stop, graph, precision, recompute: recompute > 0 })
     }
 
     /// The number format of activations.
@@ -157,7 +161,7 @@ impl<N: Network> Trainer<N> {
         if batch.is_empty() {
             return Err(Error::Work("a batch without an input".into()));
         }
-        let input = Var::constant(in_format(batch.remove(0), self.precision)?);
+        let input = Var::constant(self.precision.input(cx, batch.remove(0))?);
         let logits = network.forward(cx, &mut tape, input, Statistics::BatchAndUpdate)?;
         let loss = loss(cx, &mut tape, logits, batch)?;
         let value = loss.tensor().clone();
@@ -216,12 +220,12 @@ impl Trainer {
     /// A trainer at step 0.
     ///
     /// # Errors
-    /// Memory.
+    /// tf32 without a card; memory.
     pub fn new(cx: Context, network: UNet3d, config: &RunConfig, steps_per_epoch: u64) -> Result<Self> {
         let schedule = schedule(&config.schedule, config.epochs, config.steps, steps_per_epoch);
         let updater = Updater::new(network.parameters(), &config.optimizer, schedule)?;
         let RunConfig { precision, recompute, checkpoint_levels, .. } = *config;
-        Ok(Self::with(cx, network, updater, &StepSettings { precision, recompute, checkpoint_levels }))
+        Self::with(cx, network, updater, &StepSettings { precision, recompute, checkpoint_levels })
     }
 
     /// One step: forward, loss, backward, update.
@@ -325,20 +329,12 @@ fn restore_on(
     statistics: Statistics,
     precision: Precision,
 ) -> Result<Tensor> {
-    let input = Var::constant(in_format(input, precision)?);
+    let input = Var::constant(precision.input(cx, input)?);
     let logits = network.forward(cx, tape, input, statistics).map_err(work)?;
     // Intensities are told apart finer than bf16 could.
     let logits = Var::constant(elementwise::cast(cx, logits.tensor(), DType::F32).map_err(work)?);
     let restored = tape.apply(cx, Activation::Sigmoid, &[&logits]).map_err(work)?;
     restored.tensor().to_host().map_err(work)
-}
-
-/// A batch in the format the network computes in.
-pub(crate) fn in_format(input: Tensor, precision: Precision) -> Result<Tensor> {
-    match precision {
-        Precision::Bf16 if input.dtype() != DType::Bf16 => input.cast(DType::Bf16).map_err(work),
-        _ => Ok(input),
-    }
 }
 
 fn deviation(values: &[f32]) -> f64 {

@@ -14,6 +14,7 @@ const THREADS: u64 = 256;
 /// Multiply-adds an iteration: of a thread in f32, of a warp on tensor cores.
 const F32_PRODUCTS: u64 = 16;
 const BF16_PRODUCTS: u64 = 8 * 16 * 8 * 16;
+const TF32_PRODUCTS: u64 = 8 * 16 * 8 * 8;
 /// Times measured, of which the best counts: other programs only take away.
 const RUNS: usize = 5;
 /// Bytes of the copy: far more than any cache holds.
@@ -63,6 +64,14 @@ impl CudaCard {
     /// A card that failed.
     pub fn bf16_gflops(&self) -> Result<f64> {
         self.peak("peak_bf16", THREADS / 32 * BF16_PRODUCTS)
+    }
+
+    /// tf32 multiply-adds of tensor cores from registers, sums in f32, GFLOP/s.
+    ///
+    /// # Errors
+    /// A card that failed.
+    pub fn tf32_gflops(&self) -> Result<f64> {
+        self.peak("peak_tf32", THREADS / 32 * TF32_PRODUCTS)
     }
 
     /// `products`: of a block, an iteration.

@@ -4,7 +4,7 @@ use super::Conv3d;
 use super::cuda::Plan;
 use crate::Result;
 use crate::cuda::device::{address, address_mut};
-use crate::cuda::{CudaCard, NULL};
+use crate::cuda::{CudaCard, Format, NULL};
 use crate::op::Operation;
 use genesis_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ fn shapes(tensors: &[&Tensor]) -> Vec<Shape> {
     tensors.iter().map(|tensor| tensor.shape()).collect()
 }
 
-/// y.
-pub fn forward(card: &Arc<CudaCard>, op: &Conv3d, inputs: &[&Tensor]) -> Result<Tensor> {
+/// y; `format` is that of the activations.
+pub fn forward(card: &Arc<CudaCard>, op: &Conv3d, inputs: &[&Tensor], format: Format) -> Result<Tensor> {
     let (shapes, dtype) = (shapes(inputs), inputs[0].dtype());
-    let plan = Plan::new(op, &shapes, dtype.into())?;
+    let plan = Plan::new(op, &shapes, format)?;
     let mut y = card.unspecified(op.infer(&shapes)?, dtype)?;
     let addresses = inputs.iter().map(|input| address(input)).collect::<Result<Vec<_>>>()?;
     let (activations, parameters) = addresses.split_at(op.inputs);
@@ -32,13 +32,14 @@ pub fn backward(
     saved: &[Tensor],
     dy: &Tensor,
     need: &[bool],
+    format: Format,
 ) -> Result<Vec<Option<Tensor>>> {
     let mut shapes = shapes(&saved.iter().collect::<Vec<_>>());
     let outputs = dy.shape().channels();
     if op.bias {
         shapes.push(Shape::from([outputs]));
     }
-    let plan = Plan::new(op, &shapes, dy.dtype().into())?;
+    let plan = Plan::new(op, &shapes, format)?;
     let addresses = saved.iter().map(address).collect::<Result<Vec<_>>>()?;
     let (activations, weight, dy_address) = (&addresses[..op.inputs], addresses[op.inputs], address(dy)?);
     let mut gradients = Vec::new();

@@ -152,6 +152,10 @@ impl Operation for Conv3d {
     }
 
     fn path(&self, cx: &Context, inputs: &[&Tensor], direction: Direction) -> Option<&'static str> {
+        // Those below are the processor's.
+        if cx.card.is_some() {
+            return None;
+        }
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (geometry, channels, outputs) = self.geometry(&shapes).ok()?;
         let (all, format) = (channels.iter().sum(), inputs.first()?.dtype());
@@ -177,7 +181,7 @@ impl Operation for Conv3d {
         let format = activation_format(Self::NAME, activations, parameters)?;
         let kept = inputs[..=self.inputs].iter().map(|&input| input.clone()).collect();
         if let Some(card) = &cx.card {
-            return Ok((card::forward(card, self, inputs)?, kept));
+            return Ok((card::forward(card, self, inputs, cx.products(format))?, kept));
         }
         let bias = parameters.get(1).map(|bias| bias.as_slice());
         let all = channels.iter().sum();
@@ -207,7 +211,7 @@ impl Operation for Conv3d {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
         if let Some(card) = &cx.card {
-            return card::backward(card, self, &saved, &dy, need);
+            return card::backward(card, self, &saved, &dy, need, cx.products(format));
         }
         let projection = projection::applies(&geometry, &channels, outputs);
         // The gradient of the weight first: the activations, which nothing else reads, then make room

@@ -4,16 +4,21 @@ use super::ConvTranspose3d;
 use super::cuda::Plan;
 use crate::Result;
 use crate::cuda::device::{address, address_mut};
-use crate::cuda::{CudaCard, NULL};
+use crate::cuda::{CudaCard, Format, NULL};
 use crate::op::Operation;
 use genesis_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
-/// y.
-pub fn forward(card: &Arc<CudaCard>, op: &ConvTranspose3d, inputs: &[&Tensor]) -> Result<Tensor> {
+/// y; `format` is that of x.
+pub fn forward(
+    card: &Arc<CudaCard>,
+    op: &ConvTranspose3d,
+    inputs: &[&Tensor],
+    format: Format,
+) -> Result<Tensor> {
     let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
     let dtype = inputs[0].dtype();
-    let plan = Plan::new(op, &shapes, dtype.into())?;
+    let plan = Plan::new(op, &shapes, format)?;
     let mut y = card.unspecified(op.infer(&shapes)?, dtype)?;
     let bias = inputs.get(2).map_or(Ok(NULL), |bias| address(bias))?;
     let (x, weight, out) = (address(inputs[0])?, address(inputs[1])?, address_mut(&mut y)?);
@@ -28,13 +33,14 @@ pub fn backward(
     [x, weight]: [&Tensor; 2],
     dy: &Tensor,
     need: &[bool],
+    format: Format,
 ) -> Result<Vec<Option<Tensor>>> {
     let outputs = dy.shape().channels();
     let mut shapes = vec![x.shape(), weight.shape()];
     if need.len() > 2 {
         shapes.push(Shape::from([outputs]));
     }
-    let plan = Plan::new(op, &shapes, dy.dtype().into())?;
+    let plan = Plan::new(op, &shapes, format)?;
     let (x_address, weight_address, dy_address) = (address(x)?, address(weight)?, address(dy)?);
     let mut gradients = vec![None; need.len()];
     if need[0] {

@@ -139,9 +139,9 @@ impl Operation for ConvTranspose3d {
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, [Tensor; 2])> {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
         let (geometry, _, outputs) = self.geometry(&shapes)?;
-        activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
+        let format = activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
         if let Some(card) = &cx.card {
-            let y = card::forward(card, self, inputs)?;
+            let y = card::forward(card, self, inputs, cx.products(format))?;
             return Ok((y, [inputs[0].clone(), inputs[1].clone()]));
         }
         let bias = self.bias.then(|| inputs[2].as_slice());
@@ -156,7 +156,7 @@ impl Operation for ConvTranspose3d {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
+        let format = activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
         let mut shapes = vec![x.shape(), weight.shape()];
         if self.bias {
             shapes.push(Shape::from([dy.shape().channels()]));
@@ -167,7 +167,7 @@ impl Operation for ConvTranspose3d {
             return Err(Error::shape(Self::NAME, wanted, dy.shape()));
         }
         if let Some(card) = &cx.card {
-            return card::backward(card, self, [&x, &weight], &dy, need);
+            return card::backward(card, self, [&x, &weight], &dy, need, cx.products(format));
         }
         // First, so that x can make room for its gradient.
         let weight_gradient = need[1].then(|| cpu::weight_gradient(cx, &geometry, &x, &dy)).transpose()?;

@@ -57,9 +57,9 @@ impl Operation for Linear {
 
     fn forward(&self, cx: &Context, inputs: &[&Tensor]) -> Result<(Tensor, [Tensor; 2])> {
         let output = self.infer(&inputs.iter().map(|input| input.shape()).collect::<Vec<_>>())?;
-        activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
+        let format = activation_format(Self::NAME, &inputs[..1], &inputs[1..])?;
         let y = match &cx.card {
-            Some(card) => card::forward(card, inputs[0], inputs[1], inputs[2], output)?,
+            Some(card) => card::forward(card, inputs, output, cx.products(format))?,
             None => cpu::forward(cx, inputs[0], inputs[1], inputs[2], output)?,
         };
         Ok((y, [inputs[0].clone(), inputs[1].clone()]))
@@ -72,9 +72,9 @@ impl Operation for Linear {
         dy: Tensor,
         need: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
+        let format = activation_format(Self::NAME, &[&x, &dy], &[&weight])?;
         if let Some(card) = &cx.card {
-            return card::backward(card, &[x, weight], &dy, need);
+            return card::backward(card, &[x, weight], &dy, need, cx.products(format));
         }
         Ok(vec![
             need[0].then(|| cpu::input_gradient(cx, &weight, &dy)).transpose()?,

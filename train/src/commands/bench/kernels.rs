@@ -10,11 +10,10 @@ use crate::commands::{Common, print_json};
 use crate::progress::Progress;
 use crate::report::chart::SeriesColour;
 use crate::report::roofline::{Group, Point, Roofline};
-use crate::{Error, Result};
+use crate::{Error, Precision, Result};
 use clap::Args;
 use genesis_kernels::OPS;
 use genesis_kernels::op::Direction;
-use genesis_tensor::DType;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -38,7 +37,7 @@ pub(super) struct KernelArgs {
 pub(super) struct Report {
     pub isa: String,
     pub threads: usize,
-    pub precision: &'static str,
+    pub precision: Precision,
     pub shape: String,
     pub width: usize,
     pub ceilings: Ceilings,
@@ -69,7 +68,6 @@ pub(super) struct Skipped {
 
 /// Runs the command.
 pub(super) fn run(args: &KernelArgs, common: &Common) -> Result<()> {
-    let dtype = common.precision().format();
     let scale = Scale::new(args.scale.shape, args.scale.width)?;
     for name in &args.operations {
         if !OPS.iter().any(|entry| entry.name == name) {
@@ -97,27 +95,21 @@ pub(super) fn run(args: &KernelArgs, common: &Common) -> Result<()> {
         let part = args.layer.as_deref().unwrap_or_default();
         return Err(Error::Usage(format!("no layer of the operations asked for has '{part}' in its name")));
     }
-    let report = measure(&list, &scale, dtype, args.scale.runs, common)?;
+    let report = measure(&list, &scale, args.scale.runs, common)?;
     if let Some(path) = &args.roofline {
         roofline(&report).write(path)?;
     }
     if common.json { print_json(&report) } else { text::kernels(&report) }
 }
 
-fn measure(
-    list: &[Box<dyn Timed>],
-    scale: &Scale,
-    dtype: DType,
-    runs: usize,
-    common: &Common,
-) -> Result<Report> {
-    let cx = common.context()?;
+fn measure(list: &[Box<dyn Timed>], scale: &Scale, runs: usize, common: &Common) -> Result<Report> {
+    let (cx, precision) = (common.context()?, common.precision());
     let progress = Progress::new("bench", list.len() as u64, common.quiet);
     let before = Ceilings::all(&cx)?;
     let (mut measured, mut skipped) = (Vec::new(), Vec::new());
     for timed in list {
         progress.message(format!("{} {}", timed.operation(), timed.layer()));
-        match timed.time(&cx, dtype, runs) {
+        match timed.time(&cx, precision, runs) {
             Ok(times) => measured.extend(times.into_iter().map(|time| (timed, time))),
             Err(error) => skipped.push(Skipped {
                 operation: timed.operation(),
@@ -139,7 +131,7 @@ fn measure(
     Ok(Report {
         isa: cx.hardware().to_string(),
         threads: cx.pool.threads(),
-        precision: if dtype == DType::F32 { "f32" } else { "bf16" },
+        precision,
         shape: scale.shape(),
         width: scale.width,
         totals: totals(&results, &ceilings),
@@ -211,8 +203,13 @@ fn roofline(report: &Report) -> Roofline {
     }
     let Report { ceilings, precision, isa, threads, shape, width, .. } = report;
     let mut roofs = vec![(format!("f32 {:.0} GFLOP/s", ceilings.f32_gflops), ceilings.f32_gflops)];
-    if let (Some(peak), true) = (ceilings.bf16_gflops, *precision == "bf16") {
-        roofs.push((format!("bf16 {peak:.0} GFLOP/s"), peak));
+    let own = match precision {
+        Precision::F32 => None,
+        Precision::Bf16 => ceilings.bf16_gflops,
+        Precision::Tf32 => ceilings.tf32_gflops,
+    };
+    if let Some(peak) = own {
+        roofs.push((format!("{precision} {peak:.0} GFLOP/s"), peak));
     }
     let bound = |limit| report.results.iter().filter(|row| row.limit == limit).count();
     Roofline {

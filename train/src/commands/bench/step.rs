@@ -22,12 +22,12 @@ pub(super) struct StepArgs {
 
 /// Runs the command.
 pub(super) fn run(work: Work, args: &StepArgs, common: &Common) -> Result<()> {
-    let dtype = common.precision().format();
     let scale = Scale::new(args.scale.shape, args.scale.width)?;
     let cx = common.context()?;
     let before = Ceilings::arithmetic(&cx)?;
-    let mut rig = Rig::new(Plan { scale, dtype, work, seed: common.seed() })?;
-    rig.run(&cx)?;
+    let plan = Plan { scale, precision: common.precision(), work, seed: common.seed() };
+    let mut rig = Rig::new(cx, plan)?;
+    rig.warm_up()?;
     let mut samples = Vec::new();
     if args.on_request {
         let answer = |line: &str| -> Result<()> {
@@ -37,19 +37,19 @@ pub(super) fn run(work: Work, args: &StepArgs, common: &Common) -> Result<()> {
         answer("ready")?;
         for line in std::io::stdin().lock().lines() {
             line.map_err(|error| Error::Work(format!("cannot read standard input: {error}")))?;
-            let sample = rig.run(&cx)?;
+            let sample = rig.run()?;
             answer(&sample.seconds.to_string())?;
             samples.push(sample);
         }
     } else {
         let progress = Progress::new(work.name(), args.scale.runs as u64, common.quiet);
         for _ in 0..args.scale.runs {
-            samples.push(rig.run(&cx)?);
+            samples.push(rig.run()?);
             progress.advance(1);
         }
         progress.finish();
     }
-    let ceilings = before.better(Ceilings::arithmetic(&cx)?);
-    let report = rig.report(&cx, &ceilings, &samples)?;
+    let ceilings = before.better(Ceilings::arithmetic(rig.cx())?);
+    let report = rig.report(&ceilings, &samples)?;
     if common.json { print_json(&report) } else { text::step(&report) }
 }

@@ -145,6 +145,13 @@ pub(super) fn step(report: &step::Report) -> Result<()> {
         report.peak_rss_bytes.map_or(String::new(), |b| format!(", of the process {:.3} GB", b as f64 / 1e9));
     println!("peak memory: of tensors {:.3} GB{resident}", report.peak_memory_bytes as f64 / 1e9);
     println!("ceilings measured in this run: {}", report.ceilings.line());
+    match report.cuda_graph {
+        Some(true) => {
+            println!("a step was one CUDA graph, as in training; its layers were timed one by one without")
+        }
+        Some(false) => println!("a step's kernels were launched one by one, not as a CUDA graph"),
+        None => {}
+    }
     println!("{EFFECTIVE}");
     Ok(())
 }

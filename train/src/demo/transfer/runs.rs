@@ -227,7 +227,8 @@ impl Job {
         checkpoint: &Path,
         cases: &[Arc<Case>],
     ) -> Result<(Vec<Counts>, Vec<Vec<u8>>)> {
-        let cx = transfer.hardware.context(1);
+        let mut cx = transfer.hardware.context(1);
+        config.precision.choose(&mut cx)?;
         let (mut network, statistics) = load_network(checkpoint)?;
         let settings = SegmentSettings {
             window: SlidingWindow { size: config.patch.size, overlap: config.validation.overlap },
