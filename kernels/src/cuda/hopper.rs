@@ -63,7 +63,9 @@ struct HopperWeightArguments {
 }
 
 // What begins with tensor maps is aligned as they are.
-const _: () = assert!(size_of::<HopperArguments>() % 64 == 0 && size_of::<HopperWeightArguments>() % 64 == 0);
+const _: () = assert!(
+    size_of::<HopperArguments>().is_multiple_of(64) && size_of::<HopperWeightArguments>().is_multiple_of(64)
+);
 
 /// A result cut into boxes of voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,7 +63,7 @@ pub struct Sample {
 /// What runs.
 enum Subject {
     Step(Box<Trainer>),
-    Forward(Context, UNet3d),
+    Forward(Context, Box<UNet3d>),
 }
 
 /// A network with everything a step needs, all allocated.
@@ -105,7 +105,7 @@ impl Rig {
         let mut network = UNet3d::new(config)?;
         network.initialise(Initialiser::Pytorch, plan.seed)?;
         let subject = match plan.work {
-            Work::Forward => Subject::Forward(cx, network),
+            Work::Forward => Subject::Forward(cx, Box::new(network)),
             Work::Step => Subject::Step(Box::new(trainer(cx, network, plan.precision)?)),
         };
         let [d, h, w] = plan.scale.extents;
@@ -225,7 +225,7 @@ impl Rig {
         let (bytes, peak) = (self.plan.precision.format().bytes(), ceilings.gflops(self.plan.precision));
         let (network, states) = match &self.subject {
             Subject::Step(trainer) => (&trainer.network, trainer.updater.state.len()),
-            Subject::Forward(_, network) => (network, 0),
+            Subject::Forward(_, network) => (network.as_ref(), 0),
         };
         let parameters = network.parameters();
         let mut layers = layers::name(&sample.executed, parameters.places(), bytes, peak);
