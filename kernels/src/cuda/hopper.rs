@@ -4,7 +4,7 @@
 use super::convolution::{BLOCKS, Columns, MOST_SPLITS, Product, Reduction, tensor_cores};
 use super::geometry::{Divisor, Gather, Geometry};
 use super::launch::{Address, Format, Launch, NULL, Operand, Workspace, int};
-use super::tensor_map::{LINE, MAP_BYTES, TensorMap};
+use super::tensor_map::{LINE, TensorMap};
 use super::weight_gradient::{WeightGradient, reduce_weight};
 use crate::Result;
 use bytemuck::{Pod, Zeroable};
@@ -29,7 +29,6 @@ struct PackedBoxes {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct HopperArguments {
-    maps: [[u64; MAP_BYTES / 8]; 3],
     bias: Address,
     output: Address,
     moments: Address,
@@ -43,13 +42,11 @@ struct HopperArguments {
     iterations: i32,
     column_tiles: Divisor,
     outputs: Divisor,
-    reserved: [i32; 4],
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct HopperWeightArguments {
-    maps: [[u64; MAP_BYTES / 8]; 3],
     partial: Address,
     geometry: Geometry,
     boxes: PackedBoxes,
@@ -59,13 +56,8 @@ struct HopperWeightArguments {
     iterations: i32,
     channel_tiles: Divisor,
     first_tiles: i32,
-    reserved: [i32; 13],
+    reserved: i32,
 }
-
-// What begins with tensor maps is aligned as they are.
-const _: () = assert!(
-    size_of::<HopperArguments>().is_multiple_of(64) && size_of::<HopperWeightArguments>().is_multiple_of(64)
-);
 
 /// A result cut into boxes of voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +174,6 @@ pub(super) fn product(
     let partial = if splits > 1 { workspace.take(splits * rows * columns * 4) } else { NULL };
     let outputs = if let Columns::Taps(outputs) = product.order { outputs } else { *columns };
     let arguments = HopperArguments {
-        maps: [[0; MAP_BYTES / 8]; 3],
         bias: product.bias,
         output: product.output.address,
         moments,
@@ -196,7 +187,6 @@ pub(super) fn product(
         iterations: int(iterations)?,
         column_tiles: Divisor::new(column_tiles)?,
         outputs: Divisor::new(outputs)?,
-        reserved: [0; 4],
     };
     let name = tensor_cores(*format)?;
     let family = if product.order == Columns::Outputs { "conv3d" } else { "conv_transpose3d" };
@@ -236,7 +226,6 @@ pub(super) fn weight_gradient(
     let channels = first.channels + second.channels;
     let partial = workspace.take(splits * taps * dy.channels * channels * 4);
     let arguments = HopperWeightArguments {
-        maps: [[0; MAP_BYTES / 8]; 3],
         partial,
         geometry: gather.pack()?,
         boxes: boxes.pack()?,
@@ -246,7 +235,7 @@ pub(super) fn weight_gradient(
         iterations: int(iterations)?,
         channel_tiles: Divisor::new(channel_tiles)?,
         first_tiles: int(first_tiles)?,
-        reserved: [0; 13],
+        reserved: 0,
     };
     let name = format!("conv3d_hopper_weight_{}_{tile}x{tile}", tensor_cores(*format)?);
     let left = TensorMap::activation(*format, dy, boxes.all, boxes.each, [1; 3]);

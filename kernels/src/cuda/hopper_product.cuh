@@ -14,12 +14,11 @@
 #include "implicit_gemm.cuh"
 #include "warpgroup.cuh"
 
+// Maps: the activations [batch, depth, height, width, channels], of one input both the same, and the weight [taps,
+// columns, channels of both inputs]; boxes of 64 channels.
+//
 // Byte for byte `HopperArguments` of hopper.rs.
 struct HopperArguments {
-    // Activations [batch, depth, height, width, channels], boxes of 64 channels; of one input both are the same.
-    TensorMap input[2];
-    // [taps, columns, channels of both inputs], boxes of 64 channels.
-    TensorMap weight;
     const float *bias;
     // [rows, output_pitch].
     void *output;
@@ -39,7 +38,6 @@ struct HopperArguments {
     Divisor column_tiles;
     // Outputs of each tap, with SCATTER.
     Divisor outputs;
-    int reserved[4];
 };
 
 template <class Element, int COLUMNS, int STAGES, bool SCATTER>
@@ -51,7 +49,7 @@ struct HopperProduct {
     static const int PITCH = COLUMNS + 8;
     static_assert(STAGES * STAGE_BYTES >= ROWS * PITCH * 4, "the result lies where the stages were");
 
-    static DEVICE_MEMBER void run(const HopperArguments &arguments, char *shared) {
+    static DEVICE_MEMBER void run(const TensorMaps &maps, const HopperArguments &arguments, char *shared) {
         __shared__ __align__(8) u64 barriers[2 * STAGES];
         const int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
         const int row_tile = divide(blockIdx.x, arguments.column_tiles);
@@ -80,10 +78,10 @@ struct HopperProduct {
                 stages.produce(count, [&](int, u32 tile, u32 barrier) {
                     const bool second = line >= arguments.lines[0];
                     const int channel = (second ? line - arguments.lines[0] : line) * LINE;
-                    copy_box(tile, arguments.input[second], barrier, channel,
+                    copy_box(tile, maps.of[second], barrier, channel,
                              origin[2] + at[2] * geometry.dilation[2], origin[1] + at[1] * geometry.dilation[1],
                              origin[0] + at[0] * geometry.dilation[0], box.batch);
-                    copy_box(tile + ROWS * LINE_BYTES, arguments.weight, barrier, line * LINE, first_column, tap);
+                    copy_box(tile + ROWS * LINE_BYTES, maps.of[2], barrier, line * LINE, first_column, tap);
                     if (++line < lines) return;
                     line = 0;
                     tap++;
@@ -157,8 +155,8 @@ struct HopperProduct {
 
 // A kernel for one format and tile. Dynamic shared memory: that of the pipeline.
 #define HOPPER_PRODUCT(NAME, ELEMENT, COLUMNS, STAGES, SCATTER, BLOCKS)                                              \
-    extern "C" __global__ void __launch_bounds__((HopperProduct<ELEMENT, COLUMNS, STAGES, SCATTER>::THREADS), BLOCKS) \
-        NAME(const __grid_constant__ HopperArguments arguments) {                                                    \
+    extern "C" __global__ void __launch_bounds__((HopperProduct<ELEMENT, COLUMNS, STAGES, SCATTER>::THREADS), BLOCKS)\
+        NAME(const __grid_constant__ TensorMaps maps, const HopperArguments arguments) {                             \
         extern __shared__ __align__(16) char shared[];                                                               \
-        HopperProduct<ELEMENT, COLUMNS, STAGES, SCATTER>::run(arguments, shared);                                    \
+        HopperProduct<ELEMENT, COLUMNS, STAGES, SCATTER>::run(maps, arguments, shared);                              \
     }

@@ -10,12 +10,10 @@
 #include "tile.cuh"
 #include "warpgroup.cuh"
 
+// Maps: dy [batch, depth, height, width, outputs], and the inputs, of one both the same; boxes of 64 channels.
+//
 // Byte for byte `HopperWeightArguments` of hopper.rs.
 struct HopperWeightArguments {
-    // [batch, depth, height, width, outputs], boxes of 64 outputs.
-    TensorMap gradient;
-    // The same of each input's channels; of one input both are the same.
-    TensorMap input[2];
     // [splits, taps, outputs, channels of both inputs].
     float *partial;
     Geometry geometry;
@@ -28,7 +26,7 @@ struct HopperWeightArguments {
     // Tiles side by side: those of the first input, then those of the second.
     Divisor channel_tiles;
     int first_tiles;
-    int reserved[13];
+    int reserved;
 };
 
 template <class Element, int OUTPUTS, int CHANNELS, int STAGES>
@@ -39,7 +37,7 @@ struct HopperWeightGradient {
     typedef Pipeline<STAGES, (WARPGROUPS + PARTS) * PART_BYTES, WARPGROUPS> Stages;
     static const int THREADS = Stages::THREADS;
 
-    static DEVICE_MEMBER void run(const HopperWeightArguments &arguments, char *shared) {
+    static DEVICE_MEMBER void run(const TensorMaps &maps, const HopperWeightArguments &arguments, char *shared) {
         __shared__ __align__(8) u64 barriers[2 * STAGES];
         const int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
         const Geometry &geometry = arguments.geometry;
@@ -64,7 +62,7 @@ struct HopperWeightGradient {
                     const Box<VOXELS_LOG> box(arguments.boxes, begin + iteration);
 #pragma unroll
                     for (int i = 0; i < WARPGROUPS; i++) {
-                        copy_box(tile + i * PART_BYTES, arguments.gradient, barrier, first_output + i * LINE,
+                        copy_box(tile + i * PART_BYTES, maps.of[0], barrier, first_output + i * LINE,
                                  box.voxel[2], box.voxel[1], box.voxel[0], box.batch);
                     }
                     int at[3];
@@ -72,7 +70,7 @@ struct HopperWeightGradient {
                     for (int axis = 0; axis < 3; axis++) at[axis] = box.voxel[axis] * geometry.stride[axis] + shift[axis];
 #pragma unroll
                     for (int i = 0; i < PARTS; i++) {
-                        copy_box(tile + (WARPGROUPS + i) * PART_BYTES, arguments.input[source], barrier,
+                        copy_box(tile + (WARPGROUPS + i) * PART_BYTES, maps.of[1 + source], barrier,
                                  first_channel + i * LINE, at[2], at[1], at[0], box.batch);
                     }
                 });
@@ -112,10 +110,10 @@ struct HopperWeightGradient {
 };
 
 // A kernel for one format and tile. Dynamic shared memory: that of the pipeline.
-#define HOPPER_WEIGHT_GRADIENT(NAME, ELEMENT, OUTPUTS, CHANNELS, STAGES, BLOCKS)                                    \
-    extern "C" __global__ void __launch_bounds__(                                                                   \
-        (HopperWeightGradient<ELEMENT, OUTPUTS, CHANNELS, STAGES>::THREADS), BLOCKS)                                \
-        NAME(const __grid_constant__ HopperWeightArguments arguments) {                                             \
-        extern __shared__ __align__(16) char shared[];                                                              \
-        HopperWeightGradient<ELEMENT, OUTPUTS, CHANNELS, STAGES>::run(arguments, shared);                           \
+#define HOPPER_WEIGHT_GRADIENT(NAME, ELEMENT, OUTPUTS, CHANNELS, STAGES, BLOCKS)                                     \
+    extern "C" __global__ void __launch_bounds__(                                                                    \
+        (HopperWeightGradient<ELEMENT, OUTPUTS, CHANNELS, STAGES>::THREADS), BLOCKS)                                 \
+        NAME(const __grid_constant__ TensorMaps maps, const HopperWeightArguments arguments) {                       \
+        extern __shared__ __align__(16) char shared[];                                                               \
+        HopperWeightGradient<ELEMENT, OUTPUTS, CHANNELS, STAGES>::run(maps, arguments, shared);                      \
     }

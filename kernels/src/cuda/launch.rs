@@ -21,9 +21,9 @@ pub struct Launch {
     pub grid: [u32; 3],
     /// Dynamic shared memory, bytes. Above 48 KB together with the static one, the driver wants to be told.
     pub shared_bytes: u32,
-    /// The kernel's one parameter.
+    /// The kernel's one parameter, or the second where there are maps.
     pub arguments: Vec<u8>,
-    /// What the driver encodes into the parameter's beginning, 128 bytes each.
+    /// The first parameter, if there are any: what the driver makes of them, 128 bytes each.
     pub maps: Vec<TensorMap>,
 }
 
@@ -44,7 +44,7 @@ impl Launch {
         Ok(Self { kernel, grid, shared_bytes, arguments, maps: Vec::new() })
     }
 
-    /// The same launch, with maps in the place that its arguments keep for them.
+    /// The same launch, with maps.
     pub(super) fn with_maps(self, maps: impl Into<Vec<TensorMap>>) -> Self {
         Self { maps: maps.into(), ..self }
     }

@@ -15,7 +15,7 @@
 //! # Ok::<(), genesis_kernels::Error>(())
 //! ```
 //!
-//! Every kernel takes one structure by value: [`Launch::arguments`] are its bytes. Its Rust twin stands in the file
+//! Every kernel takes one structure by value: [`Launch::arguments`] are its bytes (and before it tensor maps, if any). Its Rust twin stands in the file
 //! that builds it. Scratch memory comes from a [`Workspace`], which a dry run measures. Grids depend on shapes
 //! alone, never on the card, so results have the same bits on every card of one generation and in every run.
 //!

@@ -11,6 +11,11 @@ struct __align__(64) TensorMap {
     u64 opaque[16];
 };
 
+// A kernel's maps are a parameter of their own, whose address is taken; the other one stays in constant memory.
+struct TensorMaps {
+    TensorMap of[3];
+};
+
 // Makes a barrier whose phases end with `arrivals` arrivals and all bytes expected.
 DEVICE void make_barrier(u32 barrier, u32 arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");

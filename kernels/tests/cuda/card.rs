@@ -68,16 +68,14 @@ impl Card {
             };
             let most_dynamic_shared = capability.shared_most();
             let options = Options { most_dynamic_shared, capability, ..Options::default() };
-            let mut bytes = launch.arguments.clone();
-            for (map, to) in launch.maps.iter().zip(bytes.chunks_exact_mut(MAP_BYTES)) {
-                to.copy_from_slice(&encoded(map));
-            }
-            let arguments = [Argument::Bytes(&bytes)];
+            let maps: Vec<u8> = launch.maps.iter().flat_map(encoded).collect();
+            let arguments = [Argument::Bytes(&maps), Argument::Bytes(&launch.arguments)];
+            let arguments = &arguments[usize::from(maps.is_empty())..];
             let result = self.modules[name].launch_with(
                 launch.kernel.name,
                 grid,
                 &mut self.memory,
-                &arguments,
+                arguments,
                 &options,
             );
             match result {

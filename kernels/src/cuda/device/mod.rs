@@ -268,11 +268,15 @@ impl CudaCard {
         for launch in launches {
             let function = self.function(launch)?;
             let [x, y, z] = launch.grid;
-            let bytes = tensor_map::arguments(launch)?;
-            // The driver reads it during the call; it does not write it.
-            let mut arguments = [bytes.as_ptr().cast_mut().cast::<c_void>()];
+            let maps = tensor_map::encoded(launch)?;
+            // The driver reads them during the call; it does not write them.
+            let mut parameters = [
+                maps.as_ptr().cast_mut().cast::<c_void>(),
+                launch.arguments.as_ptr().cast_mut().cast::<c_void>(),
+            ];
+            let arguments = &mut parameters[usize::from(maps.is_empty())..];
             let mut turn = self.turn();
-            // SAFETY: the function is loaded, takes one parameter of these bytes (as the tests of the launches on an
+            // SAFETY: the function is loaded, takes parameters of these bytes (as the tests of launches on an
             // emulated card show), and its addresses are those of live tensors: whoever frees one while this waits
             // gives it to the pool, whose next user comes later on the same stream.
             let launched = unsafe {
@@ -282,7 +286,7 @@ impl CudaCard {
                     (launch.kernel.threads, 1, 1),
                     launch.shared_bytes,
                     self.stream,
-                    &mut arguments,
+                    arguments,
                 )
             };
             // What is recorded does not run, so there is nothing to wait for.

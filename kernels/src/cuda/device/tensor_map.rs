@@ -1,29 +1,20 @@
-//! Tensor maps, which the driver encodes into a launch's arguments.
+//! Tensor maps, which the driver makes.
 
 use super::driver::failed;
-use crate::cuda::tensor_map::MAP_BYTES;
 use crate::cuda::{Format, Launch, TensorMap};
 use crate::{Error, Result};
 use cudarc::driver::sys::{
     self, CUtensorMapDataType as DataType, CUtensorMapFloatOOBfill as Fill,
     CUtensorMapInterleave as Interleave, CUtensorMapL2promotion as Promotion, CUtensorMapSwizzle as Swizzle,
 };
-use std::borrow::Cow;
 use std::ffi::c_void;
 
-/// The arguments of a launch, its maps at their beginning.
+/// The maps of a launch.
 ///
 /// # Errors
-/// When the driver refuses a map.
-pub(super) fn arguments(launch: &Launch) -> Result<Cow<'_, [u8]>> {
-    if launch.maps.is_empty() {
-        return Ok(Cow::Borrowed(&launch.arguments));
-    }
-    let mut arguments = launch.arguments.clone();
-    for (map, to) in launch.maps.iter().zip(arguments.chunks_exact_mut(MAP_BYTES)) {
-        to.copy_from_slice(bytemuck::bytes_of(&encode(map, launch.kernel.name)?.opaque));
-    }
-    Ok(Cow::Owned(arguments))
+/// When the driver refuses one.
+pub(super) fn encoded(launch: &Launch) -> Result<Vec<sys::CUtensorMap>> {
+    launch.maps.iter().map(|map| encode(map, launch.kernel.name)).collect()
 }
 
 fn encode(map: &TensorMap, kernel: &str) -> Result<sys::CUtensorMap> {
