@@ -7,11 +7,13 @@
 
 use super::pickle_size::Walk;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The most axes that a tensor may have.
 const MOST_AXES: u64 = 64;
+/// Bytes of what ends an archive.
+const END: usize = 2 * 512;
 
 /// Whether a file that starts like this is a tar archive.
 pub(super) fn is_tar(start: &[u8]) -> bool {
@@ -46,7 +48,21 @@ pub(super) fn check(path: &Path, file_len: u64) -> Result<(), String> {
         pickles(&mut walk)?;
         total = walk.total;
     }
-    Ok(())
+    match is_ended(path, file_len).map_err(damaged)? {
+        true => Ok(()),
+        false => Err("damaged: cut off before the archive's end".into()),
+    }
+}
+
+/// Whether an archive has the two blocks of zeros that end it: without them it was cut, though nothing of its entries may
+/// be missing, which the crate lets pass.
+fn is_ended(path: &Path, file_len: u64) -> std::io::Result<bool> {
+    let mut end = [1; END];
+    let Some(start) = file_len.checked_sub(END as u64) else { return Ok(false) };
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut end)?;
+    Ok(file_len.is_multiple_of(512) && end == [0; END])
 }
 
 /// Walks over an entry `storages`, to its end or to where the interpreter meets an error.

@@ -145,9 +145,11 @@ fn test_formats(card: &Arc<CudaCard>, wanted: impl Fn(&str) -> bool) -> Vec<Row>
     for format in [Format::F16, Format::Tf32] {
         add(Target::Sm80, on_tensor_cores(format));
     }
-    if card.found().is_hopper() {
-        // Tensors' bf16 may use the others.
+    if card.target() == Target::Sm90a {
+        // Tensors' bf16 uses the others.
         add(Target::Sm80, on_tensor_cores(Format::Bf16));
+    }
+    if card.found().is_hopper() {
         for format in [Format::Bf16, Format::F16] {
             add(Target::Sm90a, on_hopper(format));
         }
