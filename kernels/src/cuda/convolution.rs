@@ -212,33 +212,26 @@ impl Product {
         let name = format!("{family}_{format}_{ROWS}x{}", self.tile());
         let mut launches = vec![Launch::new(&name, [row_tiles * column_tiles, 1, splits], &arguments)?];
         if splits > 1 {
-            launches.push(Reduction { partial, splits }.launch(self)?);
+            launches.push(self.reduction(partial, splits)?);
         }
         Ok(launches)
     }
-}
 
-/// Sums of the splits of a product, added in order.
-pub(super) struct Reduction {
-    pub(super) partial: Address,
-    pub(super) splits: usize,
-}
-
-impl Reduction {
-    pub(super) fn launch(&self, product: &Product) -> Result<Launch> {
-        let elements = product.gather.rows() * product.columns;
+    /// The launch that adds the sums of splits, in order.
+    pub(super) fn reduction(&self, partial: Address, splits: usize) -> Result<Launch> {
+        let elements = self.gather.rows() * self.columns;
         int(elements)?;
         let arguments = ReduceArguments {
-            partial: self.partial,
-            bias: product.bias,
-            output: product.output.address,
+            partial,
+            bias: self.bias,
+            output: self.output.address,
             elements: elements as i64,
-            columns: Divisor::new(product.columns)?,
-            splits: int(self.splits)?,
-            output_pitch: int(product.output.pitch)?,
+            columns: Divisor::new(self.columns)?,
+            splits: int(splits)?,
+            output_pitch: int(self.output.pitch)?,
             reserved: 0,
         };
-        let name = format!("conv3d_reduce_{}", tensor_cores(product.format)?);
+        let name = format!("conv3d_reduce_{}", tensor_cores(self.format)?);
         Launch::new(&name, [elements.div_ceil(4 * 256), 1, 1], &arguments)
     }
 }

@@ -1,7 +1,7 @@
 //! Launches for compute capability 9.0: `hopper_product.cuh` and `hopper_weight_gradient.cuh`, for activations and
 //! gradients whose channels come in whole lines of 128 bytes.
 
-use super::convolution::{BLOCKS, Columns, MOST_SPLITS, Product, Reduction, tensor_cores};
+use super::convolution::{BLOCKS, Columns, MOST_SPLITS, Product, tensor_cores};
 use super::geometry::{Divisor, Gather, Geometry};
 use super::launch::{Address, Format, Launch, NULL, Operand, Workspace, int};
 use super::tensor_map::{LINE, TensorMap};
@@ -196,7 +196,7 @@ pub(super) fn product(
     let launch = Launch::new(&name, [row_tiles * column_tiles, 1, splits], &arguments)?;
     let mut launches = vec![launch.with_maps([first, second, weight])];
     if splits > 1 {
-        launches.push(Reduction { partial, splits }.launch(product)?);
+        launches.push(product.reduction(partial, splits)?);
     }
     Ok(Some(launches))
 }

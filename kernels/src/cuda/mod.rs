@@ -15,7 +15,8 @@
 //! # Ok::<(), genesis_kernels::Error>(())
 //! ```
 //!
-//! Every kernel takes one structure by value: [`Launch::arguments`] are its bytes (and before it tensor maps, if any). Its Rust twin stands in the file
+//! Every kernel takes one structure by value: [`Launch::arguments`] are its bytes (and before it tensor maps, if
+//! any). Its Rust twin stands in the file
 //! that builds it. Scratch memory comes from a [`Workspace`], which a dry run measures. Grids depend on shapes
 //! alone, never on the card, so results have the same bits on every card of one generation and in every run.
 //!
@@ -42,4 +43,4 @@ pub(crate) use launch::int;
 pub use launch::{Address, Format, Launch, NULL, Operand, Target, Workspace};
 pub use modules::ptx;
 pub use table::{KERNELS, Kernel, MODULES};
-pub use tensor_map::{MAP_BYTES, TensorMap};
+pub use tensor_map::TensorMap;

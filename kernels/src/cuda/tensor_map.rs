@@ -4,8 +4,6 @@ use super::launch::{Address, Format, Operand};
 
 /// Elements of 16 bits in a box's line of 128 bytes, what its swizzle spans.
 pub const LINE: usize = 64;
-/// Bytes of a map in a kernel's arguments.
-pub const MAP_BYTES: usize = 128;
 
 /// An array, and the box that a copy takes of it: what `cuTensorMapEncodeTiled` is told. Lines of a box are swizzled by
 /// 128 bytes; what lies beyond the array is zero.

@@ -1,7 +1,7 @@
 //! An emulated card: uploads, launches, downloads.
 
 use genesis_kernels::cuda::cases::{self, Build, Machine};
-use genesis_kernels::cuda::{Address, Format, Launch, MAP_BYTES, Target, TensorMap, Workspace, ptx};
+use genesis_kernels::cuda::{Address, Format, Launch, Target, TensorMap, Workspace, ptx};
 use genesis_kernels::ops::batch_norm::cuda::Tables;
 use genesis_kernels::{Array, Error, Result};
 use genesis_tensor::Shape;
@@ -132,7 +132,7 @@ impl Card {
 }
 
 /// What a driver makes of a map.
-fn encoded(map: &TensorMap) -> [u8; MAP_BYTES] {
+fn encoded(map: &TensorMap) -> [u8; 128] {
     let map = ptx_emulator::TensorMap {
         data_type: if map.format == Format::Bf16 { TensorType::Bf16 } else { TensorType::F16 },
         address: map.address,

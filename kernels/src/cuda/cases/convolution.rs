@@ -1,6 +1,7 @@
 //! A convolution and all its gradients against the f64 reference.
 
 use super::{Machine, Part, download, noise, tolerance, upload};
+use crate::cuda::tensor_map::LINE;
 use crate::cuda::{Address, Format, Launch, NULL, Workspace};
 use crate::op::Operation;
 use crate::ops::conv_transpose3d::{self, ConvTranspose3d};
@@ -198,6 +199,33 @@ impl Convolution {
     }
 }
 
+/// Cases whose channels and outputs are counted in a unit, which kernels take whole.
+struct Units {
+    format: Format,
+    unit: usize,
+}
+
+impl Units {
+    fn plain(&self, op: Conv3d, image: [usize; 4], channels: &[usize], outputs: usize) -> Convolution {
+        self.of(Operator::Plain(op), image, channels, outputs)
+    }
+
+    fn transposed(
+        &self,
+        op: ConvTranspose3d,
+        image: [usize; 4],
+        channels: usize,
+        outputs: usize,
+    ) -> Convolution {
+        self.of(Operator::Transposed(op), image, &[channels], outputs)
+    }
+
+    fn of(&self, operator: Operator, image: [usize; 4], channels: &[usize], outputs: usize) -> Convolution {
+        let channels = channels.iter().map(|n| n * self.unit).collect();
+        Convolution { operator, image, channels, outputs: outputs * self.unit, format: self.format }
+    }
+}
+
 /// Cases of every kernel on tensor cores in a format: odd extents, channels that fill no chunk or tile, batches of 1
 /// to 3, two inputs, padding of one side, dilation. Those of the transposed convolution come second.
 pub fn on_tensor_cores(format: Format) -> [Vec<Convolution>; 2] {
@@ -206,13 +234,8 @@ pub fn on_tensor_cores(format: Format) -> [Vec<Convolution>; 2] {
     let same = Conv3d { padding: [[1; 2]; 3], ..Conv3d::same(3) };
     let bare = Conv3d { padding: [[0; 2]; 3], ..same };
     let two = Conv3d { inputs: 2, ..same };
-    let plain = |op: Conv3d, image, channels: &[usize], outputs| Convolution {
-        operator: Operator::Plain(op),
-        image,
-        channels: channels.iter().map(|n| n * wide).collect(),
-        outputs: outputs * wide,
-        format,
-    };
+    let units = Units { format, unit: wide };
+    let plain = |op, image, channels: &[usize], outputs| units.plain(op, image, channels, outputs);
     let plain = vec![
         plain(same, [1, 3, 4, 5], &[2], 1),
         plain(same, [3, 1, 2, 3], &[1], 3),
@@ -229,13 +252,7 @@ pub fn on_tensor_cores(format: Format) -> [Vec<Convolution>; 2] {
         plain(Conv3d::same(5), [1, 3, 5, 3], &[1], 1),
     ];
     let double = ConvTranspose3d::double();
-    let transposed = |op: ConvTranspose3d, image, channels: usize, outputs: usize| Convolution {
-        operator: Operator::Transposed(op),
-        image,
-        channels: vec![channels * wide],
-        outputs: outputs * wide,
-        format,
-    };
+    let transposed = |op, image, channels, outputs| units.transposed(op, image, channels, outputs);
     let transposed = vec![
         transposed(double, [1, 1, 1, 1], 1, 1),
         transposed(double, [1, 3, 2, 5], 2, 1),
@@ -259,13 +276,8 @@ pub fn on_hopper(format: Format) -> [Vec<Convolution>; 2] {
     let same = Conv3d { padding: [[1; 2]; 3], ..Conv3d::same(3) };
     let bare = Conv3d { padding: [[0; 2]; 3], ..same };
     let two = Conv3d { inputs: 2, ..same };
-    let plain = |op: Conv3d, image, lines: &[usize], outputs: usize| Convolution {
-        operator: Operator::Plain(op),
-        image,
-        channels: lines.iter().map(|n| n * 64).collect(),
-        outputs: outputs * 64,
-        format,
-    };
+    let units = Units { format, unit: LINE };
+    let plain = |op, image, lines: &[usize], outputs| units.plain(op, image, lines, outputs);
     let plain = vec![
         plain(same, [1, 3, 4, 5], &[1], 1),
         plain(same, [3, 1, 2, 3], &[1], 2),
@@ -282,13 +294,7 @@ pub fn on_hopper(format: Format) -> [Vec<Convolution>; 2] {
         plain(Conv3d { kernel: [1, 5, 5], padding: [[0; 2], [2; 2], [2; 2]], ..same }, [1, 3, 5, 3], &[1], 1),
     ];
     let double = ConvTranspose3d::double();
-    let transposed = |op: ConvTranspose3d, image, lines: usize, outputs: usize| Convolution {
-        operator: Operator::Transposed(op),
-        image,
-        channels: vec![lines * 64],
-        outputs: outputs * 64,
-        format,
-    };
+    let transposed = |op, image, lines, outputs| units.transposed(op, image, lines, outputs);
     let transposed = vec![
         transposed(double, [1, 1, 1, 1], 1, 1),
         transposed(double, [1, 3, 2, 5], 1, 1),

@@ -53,17 +53,18 @@ impl Found {
 pub(super) fn target(found: &Found) -> Result<Target> {
     const NAME: &str = "GENESIS_CUDA_KERNELS";
     let refuse = |cause: String| Err(Error::Device(format!("{NAME}: {cause}")));
-    match std::env::var(NAME).as_deref() {
-        Err(_) | Ok("" | "sm_80") => Ok(Target::Sm80),
-        Ok("sm_90a") if found.is_hopper() => Ok(Target::Sm90a),
-        Ok("sm_90a") => {
+    let Some(chosen) = std::env::var_os(NAME) else { return Ok(Target::Sm80) };
+    match chosen.to_str() {
+        Some("" | "sm_80") => Ok(Target::Sm80),
+        Some("sm_90a") if found.is_hopper() => Ok(Target::Sm90a),
+        Some("sm_90a") => {
             let [major, minor] = found.capability;
             refuse(format!(
                 "sm_90a kernels want compute capability 9.0, and cuda:{} has {major}.{minor}",
                 found.number
             ))
         }
-        Ok(other) => refuse(format!("{other:?} is neither sm_80 nor sm_90a")),
+        _ => refuse(format!("{chosen:?} is neither sm_80 nor sm_90a")),
     }
 }
 
