@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 fn main() {
     let mut known = BTreeSet::new();
     for scene in scenes::all() {
-        let mut card = card::Card::default();
+        let mut card = card::Card::default().counting();
         (scene.run)(&mut card);
         for ((name, counters), [read, written]) in card.counters.iter().zip(&card.touched) {
             if !known.insert(*name) {

@@ -162,6 +162,38 @@ fn accesses_outside() {
     assert!(matches!(result, Err(LaunchError::Finding(f)) if f.kind == FindingKind::OutOfBounds));
 }
 
+/// Lanes of one request may go to two allocations, forwards and backwards; a fault is told of the lane that has it.
+#[test]
+fn a_request_to_two_allocations() {
+    // The first eight bytes hold the other's address; odd lanes go there, downwards.
+    let text = kernel(
+        "",
+        "ld.global.u64 %rd2, [%rd1]; mov.u32 %r1, %laneid; and.b32 %r2, %r1, 1; setp.eq.u32 %p1, %r2, 1;\n\
+         mul.wide.u32 %rd3, %r1, 4; add.s64 %rd4, %rd1, %rd3; sub.s64 %rd5, %rd2, %rd3; selp.b64 %rd6, %rd5, %rd4, %p1;\n\
+         ld.global.u32 %r3, [%rd6+128];\nadd.u32 %r3, %r3, %r1; st.global.u32 [%rd6+128], %r3;",
+    );
+    let launch = |words: usize| {
+        let mut memory = Memory::default();
+        let module = Module::load(&text, &mut memory).expect("module");
+        let own = memory.upload(&[100u32; 64]).expect("memory");
+        let other = memory.upload(&vec![1000u32; words]).expect("memory");
+        memory.write(own, &other.to_le_bytes()).expect("memory");
+        let result = module.launch("k", Grid::line(1, 32), &mut memory, &[Argument::U64(own)]);
+        result.map(|_| [memory.download::<u32>(own, 64), memory.download(other, words)].map(Result::unwrap))
+    };
+    let [own, other] = launch(64).expect("no fault");
+    for lane in 0..32 {
+        assert_eq!(own[32 + lane], 100 + if lane % 2 == 0 { lane as u32 } else { 0 });
+        assert_eq!(other[32 - lane], 1000 + if lane % 2 == 1 { lane as u32 } else { 0 });
+    }
+    // Lane 1 reads word 31.
+    let Err(LaunchError::Finding(found)) = launch(31) else { panic!("a read past the end went unseen") };
+    assert_eq!(
+        (found.kind, found.thread, found.line),
+        (FindingKind::OutOfBounds, [1, 0, 0], line(&text, "ld.global.u32 %r3"))
+    );
+}
+
 #[test]
 fn reads_of_nothing() {
     let shared = kernel("", &format!("{SHARED}ld.shared.u32 %r5, [%r4];"));

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// The program, built from this workspace with the profile of the tests.
+/// The program, built from this workspace with the profile of the tests: as what `genesis-train`'s own test `program`
+/// starts, which `cargo test --workspace` has built already. `cargo build` would choose fewer features of what it depends
+/// on, and compile everything once more.
 ///
 /// # Panics
 /// If it does not build.
@@ -22,7 +24,7 @@ pub fn program() -> &'static Path {
         // target/<profile>/deps/<test>
         let profile = test.parent().and_then(Path::parent).expect("tests run from the target folder");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "--locked", "-p", "genesis-train", "--bin", "genesis"]);
+        build.args(["test", "--quiet", "--locked", "--workspace", "--no-run", "--test", "program"]);
         if profile.ends_with("release") {
             build.arg("--release");
         }

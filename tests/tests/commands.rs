@@ -140,22 +140,3 @@ fn weights_give_the_same_cubes_in_every_container() {
     let loaded = read_checkpoint(at("back.pt")).unwrap();
     assert_eq!(loaded.state.tensors.len(), state.tensors.len());
 }
-
-#[test]
-fn small_commands_answer() {
-    assert!(succeed(&["--version"]).starts_with("genesis "));
-    let devices = json(&succeed(&["devices", "--json"]));
-    assert!(devices["f32_gflops"].as_f64().unwrap() > 0.0);
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(succeed(&["completions", shell]).contains("pretrain"), "{shell}");
-    }
-    let report = json(&succeed(&["selftest", "activation", "--json"]));
-    assert_eq!(report["failed"], 0);
-    assert!(report["passed"].as_u64().unwrap() > 10);
-    for command in [
-        "demo", "phantom", "cubes", "deform", "pretrain", "restore", "convert", "inspect", "selftest",
-        "bench",
-    ] {
-        assert!(succeed(&[command, "--help"]).contains("Examples:"), "{command} --help has examples");
-    }
-}

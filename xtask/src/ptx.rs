@@ -39,7 +39,8 @@ fn without_unused(text: &str) -> String {
     let unused = |line: &str| {
         let declared = line.strip_prefix(".weak ").unwrap_or(line).strip_prefix(".global ")?;
         let declared = declared.split([';', '=']).next()?;
-        let name = declared.split_whitespace().last()?;
+        // Arrays have their length behind the name.
+        let name = declared.split_whitespace().last()?.split('[').next()?;
         (uses.get(name) == Some(&1)).then_some(())
     };
     let kept = text.lines().filter(|line| unused(line).is_none());
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn only_variables_that_are_read_stay() {
-        let text = ".global .align 4 .u32 unused = 1;\n.global .align 4 .u32 used = 2;\nld.global.u32 %r1, [used];\n";
+        let text = ".global .align 4 .u32 unused = 1;\n.global .b8 bytes[8] = {1, 0};\n.global .align 4 .u32 used = 2;\nld.global.u32 %r1, [used];\n";
         assert_eq!(without_unused(text), ".global .align 4 .u32 used = 2;\nld.global.u32 %r1, [used];\n");
     }
 

@@ -1,7 +1,7 @@
 //! An emulated card: uploads, launches, downloads.
 
 use genesis_kernels::cuda::cases::{self, Build, Machine};
-use genesis_kernels::cuda::{Address, Format, Launch, Target, TensorMap, Workspace, ptx};
+use genesis_kernels::cuda::{Address, Format, Kernel, Launch, Target, TensorMap, Workspace, ptx};
 use genesis_kernels::ops::batch_norm::cuda::Tables;
 use genesis_kernels::{Array, Error, Result};
 use genesis_tensor::Shape;
@@ -9,21 +9,37 @@ use ptx_emulator::{
     Argument, Capability, Counters, Finding, Grid, LaunchError, Memory, Module, Options, Swizzle, TensorType,
 };
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 #[allow(unused_imports, reason = "the counts need no values")]
 pub use genesis_kernels::cuda::cases::{noise, tolerance};
 
-/// Device memory and the modules loaded so far.
+/// A module as shipped, read once: without variables it belongs to no card's memory.
+fn shipped(name: &'static str) -> Arc<Module> {
+    static MODULES: Mutex<BTreeMap<&'static str, Arc<Module>>> = Mutex::new(BTreeMap::new());
+    let mut modules = MODULES.lock().unwrap();
+    let load = || {
+        let text = ptx(name).unwrap();
+        let variables = |line: &str| line.starts_with(".global") || line.starts_with(".const");
+        assert!(!text.lines().any(variables), "{name} has variables");
+        let module = Module::load(text, &mut Memory::default());
+        Arc::new(module.unwrap_or_else(|cause| panic!("{name}: {cause}")))
+    };
+    modules.entry(name).or_insert_with(load).clone()
+}
+
+/// Device memory and what runs on it.
 #[derive(Default)]
 pub struct Card {
     memory: Memory,
-    modules: BTreeMap<&'static str, Module>,
     /// What each launch did, by kernel.
     pub counters: Vec<(&'static str, Counters)>,
-    /// Different bytes of device memory that each launch read, and wrote.
+    /// Different bytes of device memory that each launch read, and wrote, if that is counted.
     pub touched: Vec<[u64; 2]>,
-    /// A module's text with a planted fault.
-    planted: Option<(&'static str, String)>,
+    /// Whether sectors, wavefronts and bytes are counted.
+    counts: bool,
+    /// A kernel with a planted fault.
+    planted: Option<(&'static Kernel, Module)>,
     /// What was found of it; nothing runs from then on.
     pub finding: Option<Finding>,
     /// Which kernels it runs.
@@ -31,10 +47,15 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card whose module `name` is `text`; a finding does not end the test, but all that the card does.
+    /// A card whose `kernel` is that of `text`; a finding does not end the test, but all that the card does.
+    ///
+    /// Nothing else is checked: as shipped, it passes.
     #[allow(dead_code, reason = "the counts plant nothing")]
-    pub fn with_planted(name: &'static str, text: String) -> Self {
-        Self { planted: Some((name, text)), ..Self::default() }
+    pub fn with_planted(kernel: &'static Kernel, text: &str) -> Self {
+        let mut card = Self::default();
+        let module = Module::load(text, &mut card.memory);
+        let module = module.unwrap_or_else(|cause| panic!("{}: {cause}", kernel.name));
+        Self { planted: Some((kernel, module)), ..card }
     }
 
     /// A card that runs the kernels of `target`.
@@ -43,20 +64,25 @@ impl Card {
         Self { target, ..Self::default() }
     }
 
+    /// The same card, which counts the memory that is touched.
+    pub fn counting(self) -> Self {
+        Self { counts: true, ..self }
+    }
+
     /// Runs launches in order, every access checked.
     pub fn run(&mut self, launches: &[Launch]) {
         for launch in launches {
             if self.finding.is_some() {
                 return;
             }
-            let name = launch.kernel.module;
-            if !self.modules.contains_key(name) {
-                let planted = self.planted.as_ref().filter(|(module, _)| *module == name);
-                let text = planted.map_or_else(|| ptx(name).unwrap(), |(_, text)| text);
-                let module = Module::load(text, &mut self.memory);
-                let module = module.unwrap_or_else(|cause| panic!("{name}: {cause}"));
-                self.modules.insert(name, module);
-            }
+            let shipped = shipped(launch.kernel.module);
+            let (module, checks) = match &self.planted {
+                None => (&*shipped, Options { traffic: self.counts, ..Options::default() }),
+                Some((kernel, module)) if kernel.name == launch.kernel.name => {
+                    (module, Options { traffic: false, ..Options::default() })
+                }
+                Some(_) => (&*shipped, Options::unchecked()),
+            };
             let grid = Grid {
                 blocks: launch.grid,
                 threads: [launch.kernel.threads, 1, 1],
@@ -67,21 +93,17 @@ impl Card {
                 false => Capability::Ampere,
             };
             let most_dynamic_shared = capability.shared_most();
-            let options = Options { most_dynamic_shared, capability, ..Options::default() };
+            let options = Options { most_dynamic_shared, capability, ..checks };
             let maps: Vec<u8> = launch.maps.iter().flat_map(encoded).collect();
             let arguments = [Argument::Bytes(&maps), Argument::Bytes(&launch.arguments)];
             let arguments = &arguments[usize::from(maps.is_empty())..];
-            let result = self.modules[name].launch_with(
-                launch.kernel.name,
-                grid,
-                &mut self.memory,
-                arguments,
-                &options,
-            );
+            let result = module.launch_with(launch.kernel.name, grid, &mut self.memory, arguments, &options);
             match result {
                 Ok(counters) => {
                     self.counters.push((launch.kernel.name, counters));
-                    self.touched.push(self.memory.touched());
+                    if self.counts {
+                        self.touched.push(self.memory.touched());
+                    }
                 }
                 Err(LaunchError::Finding(found)) if self.planted.is_some() => self.finding = Some(*found),
                 Err(cause) => panic!("{}: {cause}", launch.kernel.name),

@@ -10,21 +10,36 @@ use ptx_emulator::{Finding, FindingKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Numbers of the scenes that launch each kernel; all of them pass as shipped.
 fn scenes_by_kernel() -> &'static BTreeMap<&'static str, Vec<usize>> {
     static SCENES: OnceLock<BTreeMap<&'static str, Vec<usize>>> = OnceLock::new();
     SCENES.get_or_init(|| {
+        let next = AtomicUsize::new(0);
         let mut found: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for (number, Scene { run, .. }) in scenes::all().iter().enumerate() {
-            let mut card = Card::default();
-            run(&mut card);
-            for (kernel, _) in card.counters {
-                let numbers = found.entry(kernel).or_default();
-                if numbers.last() != Some(&number) {
-                    numbers.push(number);
-                }
+        let part = || {
+            let (scenes, mut launched) = (scenes::all(), Vec::new());
+            while let Some((number, Scene { run, .. })) = {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                scenes.get(number).map(|scene| (number, scene))
+            } {
+                let mut card = Card::default();
+                run(&mut card);
+                launched.extend(card.counters.iter().map(|&(kernel, _)| (kernel, number)));
             }
+            launched
+        };
+        let halves = std::thread::scope(|scope| {
+            let other = scope.spawn(part);
+            [part(), other.join().unwrap()]
+        });
+        for (kernel, number) in halves.into_iter().flatten() {
+            found.entry(kernel).or_default().push(number);
+        }
+        for numbers in found.values_mut() {
+            numbers.sort_unstable();
+            numbers.dedup();
         }
         found
     })
@@ -63,16 +78,21 @@ pub fn line(kernel: &Kernel, number: usize) -> &'static str {
     ptx(kernel.module).unwrap().lines().nth(number).unwrap()
 }
 
-/// The module with one line changed: that, and nothing else.
+/// The kernel with one line changed: that, and nothing else. Of its module only what it needs stays, each line at its
+/// number.
 pub fn plant(kernel: &Kernel, number: usize, change: impl Fn(&str) -> String) -> String {
-    let text = ptx(kernel.module).unwrap();
-    let old: Vec<&str> = text.lines().collect();
-    let changed = change(old[number]);
-    assert!(changed != old[number] && !changed.contains('\n') && body(kernel).contains(&number));
-    let mut new = old.clone();
-    new[number] = &changed;
-    let differ = old.iter().zip(&new).filter(|(old, new)| old != new).count();
-    assert_eq!((differ, old.len()), (1, new.len()));
+    let (text, own) = (ptx(kernel.module).unwrap(), body(kernel));
+    assert!(own.contains(&number));
+    let mut inside = false;
+    let mut new = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        inside |= line.contains(".entry ");
+        let elsewhere = inside && !(own.start..=own.end).contains(&at);
+        new.push(if elsewhere { String::new() } else { line.to_string() });
+        inside &= line != "}";
+    }
+    new[number] = change(&new[number]);
+    assert!(new[number] != line(kernel, number) && !new[number].contains('\n'));
     new.join("\n")
 }
 
@@ -80,7 +100,7 @@ pub fn plant(kernel: &Kernel, number: usize, change: impl Fn(&str) -> String) ->
 pub fn finding(kernel: &'static Kernel, text: &str) -> Option<Finding> {
     let scenes = scenes::all();
     scenes_by_kernel()[kernel.name].iter().find_map(|&number| {
-        let mut card = Card::with_planted(kernel.module, text.to_string());
+        let mut card = Card::with_planted(kernel, text);
         (scenes[number].run)(&mut card);
         card.finding
     })
@@ -373,7 +393,7 @@ fn swapped_fragments_of_a_product() {
             card.counters.iter().any(|(other, _)| *other == name)
         };
         let case = cases.iter().find(|case| launched(case)).unwrap_or_else(|| panic!("no case runs {name}"));
-        let mut card = Card::with_planted(kernel.module, text);
+        let mut card = Card::with_planted(kernel, &text);
         let parts = case.run(&mut card).unwrap();
         assert!(
             card.finding.is_none() && parts.iter().any(|part| !part.passed()),

@@ -117,7 +117,7 @@ fn swapped_operands() {
             card.counters.iter().any(|(other, _)| *other == name)
         });
         let case = case.unwrap_or_else(|| panic!("no case runs {name}"));
-        let mut card = Card::with_planted(kernel.module, text);
+        let mut card = Card::with_planted(kernel, &text);
         card.target = Target::Sm90a;
         let parts = case.run(&mut card).unwrap();
         let wrong = parts.iter().any(|part| !part.passed());

@@ -73,7 +73,7 @@ fn convolution_on(
     outputs: usize,
     format: Format,
 ) -> Launches {
-    let mut card = Card::on(target);
+    let mut card = Card::on(target).counting();
     let op = Conv3d { inputs: channels.len(), ..op };
     let mut shapes: Vec<Shape> = channels.iter().map(|&c| Shape::from([1, d, h, w, c])).collect();
     let [kd, kh, kw] = op.kernel;
@@ -119,7 +119,7 @@ fn transposed_on(
     outputs: usize,
     format: Format,
 ) -> Launches {
-    let mut card = Card::on(target);
+    let mut card = Card::on(target).counting();
     let [kd, kh, kw] = op.kernel;
     let shapes =
         [Shape::from([1, d, h, w, channels]), Shape::from([channels, outputs, kd, kh, kw]), [outputs].into()];
@@ -142,7 +142,7 @@ fn transposed_on(
 
 /// All launches of batch normalisation, forward and backward.
 fn normalisation(rows: usize, channels: usize, format: Format) -> Launches {
-    let mut card = Card::default();
+    let mut card = Card::default().counting();
     let op = BatchNorm { epsilon: 1e-5, statistics: Statistics::Batch, activation: Fused::Relu };
     let shape = Shape::from([1, rows, channels]);
     let mut parameter = |seed| card.upload(&noise([channels], seed), Format::F32).0;

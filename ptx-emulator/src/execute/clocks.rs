@@ -208,6 +208,7 @@ pub struct Observer<'a> {
 
 impl Observer<'_> {
     /// Whether an access of another thread is ordered before this one.
+    #[inline]
     pub fn ordered(&self, other: Access) -> bool {
         if other.block() != self.block & 0xf_ffff {
             return self.acquired.binary_search(&other.block()).is_ok();

@@ -300,7 +300,7 @@ impl Block<'_> {
 
 /// Copies a few bytes; the usual numbers without a call.
 #[inline(always)]
-fn copy_small(to: &mut [u8; WIDEST], from: &[u8], bytes: usize) {
+pub(super) fn copy_small(to: &mut [u8; WIDEST], from: &[u8], bytes: usize) {
     match bytes {
         4 => to[..4].copy_from_slice(&from[..4]),
         8 => to[..8].copy_from_slice(&from[..8]),
@@ -314,7 +314,7 @@ pub(crate) fn out_of_bounds(request: &Request, place: String) -> Box<Fault> {
     Fault::at(FindingKind::OutOfBounds, request.lane as u32, request.address, message)
 }
 
-fn uninitialised(request: &Request, what: &str) -> Box<Fault> {
+pub(super) fn uninitialised(request: &Request, what: &str) -> Box<Fault> {
     let message = format!(
         "reads {} bytes of {what} that nobody has written (or whose copy has not arrived)",
         request.bytes

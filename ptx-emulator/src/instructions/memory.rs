@@ -2,6 +2,7 @@
 
 use super::lanes::LANES;
 use super::moves::space;
+use crate::execute::requests::Requests;
 use crate::execute::spaces::{Request, WIDEST, resolve};
 use crate::execute::warp::lanes;
 use crate::execute::{Block, Warp};
@@ -46,6 +47,17 @@ const CACHE: [&str; 28] = [
 #[inline(always)]
 pub(super) fn address_of(warp: &Warp, address: Address, lane: usize) -> u64 {
     warp.registers.lane(address.wide, address.index, lane).wrapping_add_signed(address.offset)
+}
+
+/// The addresses of all lanes; those of lanes that are not active mean nothing.
+#[inline]
+fn addresses(warp: &Warp, address: Address) -> [u64; LANES] {
+    let offset = address.offset;
+    if address.wide {
+        warp.registers.wides[address.index].map(|base| base.wrapping_add_signed(offset))
+    } else {
+        warp.registers.words[address.index].map(|base| u64::from(base).wrapping_add_signed(offset))
+    }
 }
 
 /// Notes a request's traffic.
@@ -123,46 +135,25 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     b.access(access, class)
 }
 
-/// Places of one request whose readers are counted.
-const FEW_PLACES: usize = 8;
-
 fn loader(space: Space, address: Address, ty: Type, registers: Vec<Register>) -> Access {
     let (element, total) = (ty.bytes(), ty.bytes() * registers.len());
     Box::new(move |warp, block, mask| {
         count(block, warp, address, space, total, (mask, false));
         let mut data = [[0; WIDEST]; LANES];
-        let first = address_of(warp, address, mask.trailing_zeros() as usize % LANES);
-        let uniform = lanes(mask).all(|lane| address_of(warp, address, lane) == first);
+        let places = addresses(warp, address);
+        let first = places[mask.trailing_zeros() as usize % LANES];
+        let uniform = lanes(mask).all(|lane| places[lane] == first);
+        let together = Requests { space, addresses: &places, mask, bytes: total };
         if uniform && resolve(space, first).0 != Space::Local {
             // One place for all: two readers are enough for whoever writes it without a barrier to be found.
             for lane in lanes(mask).take(2) {
                 block.load(warp, &Request { space, lane, address: first, bytes: total }, &mut data[0])?;
             }
             data = [data[0]; LANES];
-        } else {
-            // Each place of a few: likewise two readers of it.
-            let mut places = [(0, 0, 0); FEW_PLACES];
-            let mut known = 0;
+        } else if !block.load_together(warp, &together, &mut data)? {
             for lane in lanes(mask) {
-                let at = address_of(warp, address, lane);
-                let place = places[..known.min(FEW_PLACES)].iter_mut().find(|(place, ..)| *place == at);
-                let shared = resolve(space, at).0 != Space::Local;
-                match place {
-                    Some((_, reader, readers)) if *readers > 1 && shared => data[lane] = data[*reader],
-                    place => {
-                        let request = Request { space, lane, address: at, bytes: total };
-                        block.load(warp, &request, &mut data[lane])?;
-                        match place {
-                            Some((_, _, readers)) => *readers += 1,
-                            None => {
-                                if let Some(free) = places.get_mut(known) {
-                                    *free = (at, lane, 1);
-                                }
-                                known += 1;
-                            }
-                        }
-                    }
-                }
+                let request = Request { space, lane, address: places[lane], bytes: total };
+                block.load(warp, &request, &mut data[lane])?;
             }
         }
         if element == 4 && registers.iter().all(|r| r.bits == 32) {
@@ -199,14 +190,21 @@ fn storer(space: Space, address: Address, ty: Type, registers: Vec<Register>) ->
     let (element, total) = (ty.bytes(), ty.bytes() * registers.len());
     Box::new(move |warp, block, mask| {
         count(block, warp, address, space, total, (mask, true));
-        for lane in lanes(mask) {
-            let mut data = [0; WIDEST];
-            for (i, register) in registers.iter().enumerate() {
+        let mut data = [[0; WIDEST]; LANES];
+        for (i, register) in registers.iter().enumerate() {
+            for lane in lanes(mask) {
                 let value = warp.registers.lane(register.bits == 64, register.index, lane);
-                data[i * element..(i + 1) * element].copy_from_slice(&value.to_le_bytes()[..element]);
+                data[lane][i * element..(i + 1) * element].copy_from_slice(&value.to_le_bytes()[..element]);
             }
-            let request = Request { space, lane, address: address_of(warp, address, lane), bytes: total };
-            block.store(warp, &request, &data)?;
+        }
+        let places = addresses(warp, address);
+        let together = Requests { space, addresses: &places, mask, bytes: total };
+        if block.store_together(warp, &together, &data)? {
+            return Ok(());
+        }
+        for lane in lanes(mask) {
+            let request = Request { space, lane, address: places[lane], bytes: total };
+            block.store(warp, &request, &data[lane])?;
         }
         Ok(())
     })

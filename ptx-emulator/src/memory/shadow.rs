@@ -32,6 +32,11 @@ impl Access {
         Self::new(block, FIRST_AGENT + 32 * agent as u32, clock, instruction, false)
     }
 
+    /// The same by lane number `lane` of a warp whose first lane made this one.
+    pub fn of_lane(self, lane: usize) -> Self {
+        Self(self.0 + ((lane as u64) << 33))
+    }
+
     /// Whether there was none.
     pub fn none(self) -> bool {
         self.0 == 0
@@ -100,6 +105,7 @@ struct Record {
 }
 
 impl Record {
+    #[inline]
     fn touch(&mut self, deed: Deed, me: Access, observer: &Observer<'_>) -> Option<Access> {
         let unordered = |other: Access| !other.none() && !other.same_thread(me) && !observer.ordered(other);
         match deed {
@@ -145,8 +151,8 @@ const PAGE: usize = 1024;
 struct Page {
     /// The launch whose accesses it holds.
     launch: u64,
-    /// Bytes per record: 4, or 1 once something smaller was accessed.
-    grain: usize,
+    /// Bytes per record, as a power of two: 4, or 1 once something smaller was accessed.
+    grain: u32,
     records: Vec<Record>,
 }
 
@@ -228,18 +234,18 @@ impl Shadow {
                 self.pages.resize_with(index + 1, || None);
             }
             let page = self.pages[index].get_or_insert_with(|| {
-                Box::new(Page { launch, grain: 4, records: vec![Record::default(); PAGE / 4] })
+                Box::new(Page { launch, grain: 2, records: vec![Record::default(); PAGE / 4] })
             });
             if page.launch != launch {
                 page.launch = launch;
                 page.records.fill(Record::default());
             }
-            if page.grain == 4 && (at | stop) & 3 != 0 {
-                page.grain = 1;
+            if page.grain == 2 && (at | stop) & 3 != 0 {
+                page.grain = 0;
                 page.records = page.records.iter().flat_map(|&record| [record; 4]).collect();
             }
-            let first = at % PAGE / page.grain;
-            let last = (stop - 1) % PAGE / page.grain;
+            let first = (at % PAGE) >> page.grain;
+            let last = ((stop - 1) % PAGE) >> page.grain;
             for record in &mut page.records[first..=last] {
                 let found = f(record);
                 if found.is_some() {
@@ -256,8 +262,8 @@ impl Shadow {
         let mut bytes = [0; 2];
         for page in self.pages.iter().flatten().filter(|page| page.launch == launch) {
             for record in &page.records {
-                bytes[0] += if record.reads[0].none() { 0 } else { page.grain as u64 };
-                bytes[1] += if record.write.none() { 0 } else { page.grain as u64 };
+                bytes[0] += u64::from(!record.reads[0].none()) << page.grain;
+                bytes[1] += u64::from(!record.write.none()) << page.grain;
             }
         }
         bytes
@@ -296,7 +302,13 @@ impl Written {
     }
 
     /// Marks bytes as written or not.
+    #[inline]
     pub fn set(&mut self, offset: usize, bytes: usize, written: bool) {
+        let (index, low) = (offset / 64, offset % 64);
+        if written && low + bytes <= 64 && bytes > 0 {
+            self.bits[index] |= (u64::MAX >> (64 - bytes)) << low;
+            return;
+        }
         for (index, mask) in Self::parts(offset, bytes) {
             if written {
                 self.bits[index] |= mask;

@@ -1,0 +1,193 @@
+//! Requests of a warp's lanes to one array of shared memory or to one allocation: where it lies is looked up once. What
+//! is checked is what `spaces` checks of each lane.
+
+use super::block::Block;
+use super::clocks::Observer;
+use super::spaces::{Request, WIDEST, copy_small, resolve, uninitialised};
+use super::warp::{Warp, lanes};
+use crate::error::Fault;
+use crate::instructions::lanes::LANES;
+use crate::memory::shadow::{Access, Deed, Shadow, Written};
+use crate::parse::syntax::Space;
+
+type Result<T> = std::result::Result<T, Box<Fault>>;
+
+/// An access of several lanes.
+#[derive(Clone, Copy)]
+pub(crate) struct Requests<'a> {
+    pub space: Space,
+    pub addresses: &'a [u64; LANES],
+    pub mask: u32,
+    pub bytes: usize,
+}
+
+/// What every lane asks for.
+struct Place<'a> {
+    bytes: &'a mut [u8],
+    written: &'a mut Written,
+    shadow: &'a mut Shadow,
+    /// Subtracted from an address, it gives the index of its byte.
+    base: u64,
+    shared: bool,
+    observer: Observer<'a>,
+    /// Whether races are checked.
+    races: bool,
+}
+
+impl Requests<'_> {
+    fn one(&self, lane: usize) -> Request {
+        Request { space: self.space, lane, address: self.addresses[lane], bytes: self.bytes }
+    }
+
+    /// The space and the address within it of the lowest byte, how far it is from an address as given, and how many bytes
+    /// there are to the highest; none where lanes differ in their space or one is misaligned.
+    fn span(&self) -> Option<(Space, u64, u64, usize)> {
+        let (mut low, mut high, mut all) = (u64::MAX, 0, 0);
+        for lane in lanes(self.mask) {
+            let address = self.addresses[lane];
+            (low, high, all) = (low.min(address), high.max(address), all | address);
+        }
+        let (space, at) = resolve(self.space, low);
+        let same = space == resolve(self.space, high).0;
+        if !same || !self.bytes.is_power_of_two() || all & (self.bytes as u64 - 1) != 0 {
+            return None;
+        }
+        Some((space, at, low - at, usize::try_from(high - low).ok()?.checked_add(self.bytes)?))
+    }
+}
+
+impl Block<'_> {
+    /// Where all of a request lies, if that is one place that may be touched.
+    fn place(&mut self, warp: &Warp, requests: &Requests<'_>, store: bool) -> Option<Place<'_>> {
+        let (space, at, beyond, span) = requests.span()?;
+        let shared_launch = self.shared_launch();
+        let observer = Observer {
+            launch: if space == Space::Shared { shared_launch } else { self.launch },
+            block: self.number,
+            warp: warp.index as u32,
+            row: self.clocks.row(warp.index),
+            together: self.clocks.together(warp.index),
+            acquired: &self.acquired,
+        };
+        let races = self.options.races && !self.clocks.exhausted;
+        match space {
+            Space::Shared => {
+                self.shared.layout.find(at, span)?;
+                if self.mbarriers.overlap(at, span) {
+                    return None;
+                }
+                let shared = &mut *self.shared;
+                let (written, shadow) = (&mut shared.written, &mut shared.shadow);
+                Some(Place {
+                    bytes: &mut shared.bytes,
+                    written,
+                    shadow,
+                    base: beyond,
+                    shared: true,
+                    observer,
+                    races,
+                })
+            }
+            Space::Global => {
+                let (allocation, _) = self.memory.find(at, span)?;
+                if store && allocation.read_only {
+                    return None;
+                }
+                let races = races && !allocation.read_only;
+                let (written, shadow) = (&mut allocation.written, &mut allocation.shadow);
+                Some(Place {
+                    bytes: &mut allocation.bytes,
+                    written,
+                    shadow,
+                    base: beyond + allocation.start,
+                    shared: false,
+                    observer,
+                    races,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The access of the first lane of a warp; those of the others follow.
+    fn first(&self, warp: &Warp) -> Access {
+        self.me(warp, 0, false)
+    }
+
+    /// Reads what the lanes ask for, if it lies in one place; otherwise nothing is done, and each lane must read by itself.
+    pub fn load_together(
+        &mut self,
+        warp: &Warp,
+        requests: &Requests<'_>,
+        out: &mut [[u8; WIDEST]; LANES],
+    ) -> Result<bool> {
+        let (me, uninitialised_too) = (self.first(warp), self.options.uninitialised);
+        let bytes = requests.bytes;
+        let Some(place) = self.place(warp, requests, false) else { return Ok(false) };
+        // Two readers of a place are enough for whoever writes it without a barrier to be found.
+        let mut readers = [(u64::MAX, 0); LANES];
+        let mut fault = None;
+        for lane in lanes(requests.mask) {
+            let address = requests.addresses[lane];
+            let at = (address - place.base) as usize;
+            if place.races {
+                let known = &mut readers[(address / bytes as u64) as usize % LANES];
+                if known.0 != address {
+                    *known = (address, 0);
+                }
+                known.1 += 1;
+                if known.1 <= 2 {
+                    let clash =
+                        place.shadow.touch((at, bytes), Deed::Read, me.of_lane(lane), &place.observer);
+                    if clash.is_some() {
+                        fault = Some((lane, clash));
+                        break;
+                    }
+                }
+            }
+            if uninitialised_too && !place.written.all(at, bytes) {
+                fault = Some((lane, None));
+                break;
+            }
+            copy_small(&mut out[lane], &place.bytes[at..], bytes);
+        }
+        let what = if place.shared { "shared memory" } else { "memory" };
+        match fault {
+            None => Ok(true),
+            Some((lane, Some(other))) => Err(self.race(&requests.one(lane), Deed::Read, other)),
+            Some((lane, None)) => Err(uninitialised(&requests.one(lane), what)),
+        }
+    }
+
+    /// Writes what the lanes ask for; see [`Block::load_together`].
+    pub fn store_together(
+        &mut self,
+        warp: &Warp,
+        requests: &Requests<'_>,
+        data: &[[u8; WIDEST]; LANES],
+    ) -> Result<bool> {
+        let (me, bytes) = (self.first(warp), requests.bytes);
+        let Some(place) = self.place(warp, requests, true) else { return Ok(false) };
+        let mut fault = None;
+        for lane in lanes(requests.mask) {
+            let at = (requests.addresses[lane] - place.base) as usize;
+            let (to, from) = (&mut place.bytes[at..at + bytes], &data[lane][..bytes]);
+            if place.races {
+                let same = place.written.all(at, bytes) && *to == *from;
+                let deed = if same { Deed::SameWrite } else { Deed::Write };
+                if let Some(other) = place.shadow.touch((at, bytes), deed, me.of_lane(lane), &place.observer)
+                {
+                    fault = Some((lane, deed, other));
+                    break;
+                }
+            }
+            to.copy_from_slice(from);
+            place.written.set(at, bytes, true);
+        }
+        self.progress += 1;
+        match fault {
+            None => Ok(true),
+            Some((lane, deed, other)) => Err(self.race(&requests.one(lane), deed, other)),
+        }
+    }
+}
