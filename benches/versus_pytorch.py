@@ -7,6 +7,9 @@ wants a Python with torch; the product does not. Each setting (step or forward, 
 processes alive, Genesis and PyTorch in both memory formats, and lets them make one run each in turn; the medians
 count, and of PyTorch's formats the faster, and for memory the smaller. A process measures one setting only, so
 that its peak resident memory is that setting's. Then the same for 1 and 2 threads and for larger cubes.
+
+With --device cuda both run on the machine's first card, PyTorch with cuDNN, and memory is what each has allocated there
+at most; there is no second part.
 """
 import argparse
 import json
@@ -31,15 +34,17 @@ class Bench:
         self.python = sys.executable
         self.runs = arguments.runs
         self.width = arguments.width
+        self.device = arguments.device
         self.results = []
 
     def compare(self, work, shape, precision, threads):
         """One setting; the result is kept and returned."""
         common = ["--shape", shape, "--width", str(self.width), "--precision", precision, "--threads", str(threads)]
-        commands = {"genesis": [self.genesis, "bench", work, *common, "--on-request", "--json", "--quiet"]}
+        place = ["--device", "cuda:0" if self.device == "cuda" else "cpu"]
+        commands = {"genesis": [self.genesis, "bench", work, *common, *place, "--on-request", "--json", "--quiet"]}
         for layout in FORMATS:
             worker = str(ROOT / "benches" / "pytorch_worker.py")
-            commands[layout] = [self.python, worker, work, *common, "--format", layout]
+            commands[layout] = [self.python, worker, work, *common, "--format", layout, "--device", self.device]
         players = take_turns(commands, self.runs, {**os.environ, "OMP_NUM_THREADS": str(threads)})
         result = {"work": work, "shape": shape, "precision": precision, "threads": threads, **players}
         self.results.append(result)
@@ -59,11 +64,19 @@ def theirs(result, key):
     return min(values) if values else None
 
 
-def rss(player):
-    return player["report"]["peak_rss_bytes"]
+def peak(player):
+    """Bytes of the card's memory where there is one, otherwise resident."""
+    report = player["report"]
+    return report["peak_memory_bytes"] if on_card(report) else report["peak_rss_bytes"]
+
+
+def on_card(report):
+    return "card" in report or report.get("isa", "").startswith("cuda")
 
 
 def seconds(value):
+    if value < 0.1:
+        return f"{1000 * value:.2f} ms"
     return f"{value:.3f} s" if value < 10 else f"{value:.1f} s"
 
 
@@ -74,14 +87,14 @@ def comparison(results):
     for result in results:
         batch = result["shape"].split("x")[0]
         row = [f"{names[result['work']]}, {result['precision']}, batch {batch}"]
-        fastest, smallest = theirs(result, lambda player: player["median"]), theirs(result, rss)
+        fastest, smallest = theirs(result, lambda player: player["median"]), theirs(result, peak)
         mine = None if "failure" in ours(result) else ours(result)
         row.append(seconds(mine["median"]) if mine else "-")
         row.append(f"{seconds(fastest[0])} ({fastest[1]})" if fastest else "-")
         row.append(f"{mine['median'] / fastest[0]:.2f}" if mine and fastest else "-")
-        row.append(f"{rss(mine) / 1e9:.2f} GB" if mine else "-")
+        row.append(f"{peak(mine) / 1e9:.2f} GB" if mine else "-")
         row.append(f"{smallest[0] / 1e9:.2f} GB" if smallest else "-")
-        row.append(f"{rss(mine) / smallest[0]:.2f}" if mine and smallest else "-")
+        row.append(f"{peak(mine) / smallest[0]:.2f}" if mine and smallest else "-")
         rows.append(row)
     header = ["", "Genesis", "PyTorch", "time, ratio", "Genesis", "PyTorch", "memory, ratio"]
     return blocks.table(header, rows)
@@ -122,10 +135,12 @@ def caption(bench):
     torch = next((report["torch"] for report in reports if "torch" in report), "?")
     isa = next((report["isa"] for report in reports if "isa" in report), "?")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return (f"Network of width {bench.width}, cubes of {bench.cubes}, {bench.threads} threads of {blocks.processor()} "
-            f"(Genesis uses {isa}), PyTorch {torch}; medians of {bench.runs} runs in turn, PyTorch in the better of its "
-            f"two memory formats, memory the peak resident memory of each process; {date.today()}, commit "
-            f"{commit.stdout.strip() or 'unknown'}.")
+    place, memory = f"{bench.threads} threads of {blocks.processor()}", "resident memory of each process"
+    if bench.device == "cuda":
+        place, memory = next((report["card"] for report in reports if "card" in report), "no card"), "memory on the card"
+    return (f"Network of width {bench.width}, cubes of {bench.cubes}, {place} (Genesis uses {isa}), PyTorch {torch}; "
+            f"medians of {bench.runs} runs in turn, PyTorch in the better of its two memory formats, memory the peak "
+            f"{memory}; {date.today()}, commit {commit.stdout.strip() or 'unknown'}.")
 
 
 def main():
@@ -134,9 +149,10 @@ def main():
     parser.add_argument("--runs", type=int, help="runs of each program a setting [5]")
     parser.add_argument("--width", type=int, help="channels of the first convolution [32]")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="compute threads [all cores]")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both run [cpu]")
     parser.add_argument("--batches", default=None, help="batch sizes [2,6]")
-    parser.add_argument("--precisions", default="f32,bf16", help="number formats compared [f32,bf16]; on a processor "
-                        "without bf16 arithmetic PyTorch takes minutes a bf16 step")
+    parser.add_argument("--precisions", default=None, help="number formats compared [f32,bf16; on a card f32,tf32,bf16]; "
+                        "on a processor without bf16 arithmetic PyTorch takes minutes a bf16 step")
     parser.add_argument("--only", choices=["comparison", "scaling"], help="one of the two parts")
     parser.add_argument("--quick", action="store_true", help="small cubes, width 8, two runs: does it work at all")
     parser.add_argument("--readme", action="store_true", help="rewrite the marked block of README.md")
@@ -147,9 +163,12 @@ def main():
     arguments.runs = arguments.runs or (2 if quick else 5)
     arguments.width = arguments.width or (8 if quick else 32)
     batches = [int(part) for part in (arguments.batches or ("2" if quick else "2,6")).split(",")]
-    precisions = arguments.precisions.split(",")
+    on_card = arguments.device == "cuda"
+    precisions = (arguments.precisions or ("f32,tf32,bf16" if on_card else "f32,bf16")).split(",")
     if not Path(arguments.genesis).exists():
         raise SystemExit(f"error: {arguments.genesis} is missing: cargo build --release -p genesis-train")
+    if on_card and arguments.only == "scaling":
+        raise SystemExit("error: --device cuda has no scaling")
     if quick and arguments.readme:
         raise SystemExit("error: figures of --quick are not for the README")
     bench = Bench(arguments)
@@ -162,18 +181,24 @@ def main():
         results = [bench.compare(work, f"{batch}x{bench.cubes}", precision, arguments.threads)
                    for batch in batches for precision in precisions for work in ["step", "forward"]]
         parts.append(comparison(results))
-    if arguments.only != "comparison":
+    if arguments.only != "comparison" and not on_card:
         counts = sorted({1, min(2, arguments.threads), arguments.threads})
         parts.append(scaling([bench.compare("step", f"2x{bench.cubes}", "f32", count) for count in counts], by_threads))
         sizes = [bench.cubes, large]
         results = [bench.compare("step", f"1x{size}", "f32", arguments.threads) for size in sizes]
         parts.append(scaling(results, by_voxel))
+    if all("failure" in ours(result) for result in bench.results):
+        raise SystemExit(f"error: Genesis measured nothing: {ours(bench.results[0])['failure']}")
     text = "\n\n".join([caption(bench), *parts])
     print(text)
     if arguments.out:
         Path(arguments.out).write_text(json.dumps(bench.results, indent=1))
     if arguments.readme:
+        if "emulator" in text:
+            raise SystemExit("error: the times of an emulated card are not for the README")
         command = "python benches/versus_pytorch.py --readme"
+        if on_card:
+            command += " --device cuda"
         if arguments.block != parser.get_default("block"):
             command += f" --block {arguments.block}"
         blocks.replace(ROOT / "README.md", arguments.block, text, command)

@@ -1,10 +1,15 @@
-//! The program on the emulated card: `ptx-emulator/driver` as its CUDA driver.
+//! The program on a card: the emulated one, `ptx-emulator/driver` as its CUDA driver, or with the feature `gpu-tests`
+//! this machine's own.
 
 use crate::built::library;
 use crate::program;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+
+/// Whether the card is a real one.
+pub const REAL: bool = cfg!(feature = "gpu-tests");
 
 /// The folder with the emulator's `libcuda.so`, built with the profile of the tests.
 ///
@@ -15,14 +20,27 @@ pub fn driver() -> &'static Path {
     DRIVER.get_or_init(|| library("ptx-emulator-driver", "libcuda.so"))
 }
 
-/// Runs the program where `cuda:0` is the emulated card; `variables` are the emulator's.
+/// The machine's libraries as they were before cargo put those of the workspace, the emulator's among them, before them.
+fn libraries() -> std::ffi::OsString {
+    let profile = program().parent().expect("the program lies in a folder");
+    let all = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let others = std::env::split_paths(&all).filter(|folder| !folder.starts_with(profile));
+    std::env::join_paths(others).expect("parts of a list can be joined")
+}
+
+/// Lets what a command starts find the card; `variables` whose names begin with `PTX_EMULATOR` mean nothing to a real one.
+fn equip(command: &mut Command, variables: &[(&str, &str)]) -> Output {
+    let path = if REAL { libraries() } else { driver().into() };
+    command.env("LD_LIBRARY_PATH", path).envs(variables.iter().copied());
+    command.output().expect("the program can be started")
+}
+
+/// Runs the program where `cuda:0` is the card; `variables` are the emulator's, and the program's.
 ///
 /// # Panics
 /// If it cannot be started.
 pub fn on_card(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(program());
-    command.args(arguments).env("LD_LIBRARY_PATH", driver()).envs(variables.iter().copied());
-    command.output().expect("the program can be started")
+    equip(Command::new(program()).args(arguments), variables)
 }
 
 /// The same for a run that must succeed; its standard output.
@@ -37,15 +55,31 @@ pub fn succeed_on_card(arguments: &[&str], variables: &[(&str, &str)]) -> String
     out
 }
 
-/// Runs an ignored test of the running test program alone, as a process of its own whose card is the emulated one:
-/// the emulator reads its variables once a process.
+/// Runs an ignored test of the running test program alone, as a process of its own with the card: the emulator reads its
+/// variables once a process.
 ///
 /// # Panics
 /// If it cannot be started.
 pub fn child_on_card(test: &str, variables: &[(&str, &str)]) -> Output {
     let own = std::env::current_exe().expect("a running test has a path");
-    let mut command = Command::new(own);
-    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env("LD_LIBRARY_PATH", driver()).envs(variables.iter().copied());
-    command.output().expect("the test program can be started")
+    let arguments = ["--exact", test, "--ignored", "--nocapture", "--test-threads=1"];
+    equip(Command::new(own).args(arguments), variables)
+}
+
+/// The card's compute capability, such as "8.0".
+///
+/// # Panics
+/// If there is none.
+pub fn capability(variables: &[(&str, &str)]) -> String {
+    let devices: Value = crate::json(&succeed_on_card(&["devices", "--json"], variables));
+    devices["gpus"][0]["capability"].as_str().expect("this machine has a card").to_string()
+}
+
+/// How many graphs were launched, by the emulator's report; nobody counts those of a real card.
+///
+/// # Panics
+/// If the emulator wrote no report.
+pub fn graphs(report: &Path) -> Option<usize> {
+    let text = || std::fs::read_to_string(report).expect("the emulator writes a report");
+    (!REAL).then(|| text().matches("graph of").count())
 }
