@@ -14,8 +14,8 @@ use std::process::{Command, Stdio};
 
 const PAGE: &str = "docs/trust.md";
 const PREFIXES: [&str; 3] = ["hostile_", "survive_", "fuzz_"];
-/// Package and path of those beside what they test.
-const UNITS: [(&str, &str); 1] = [("genesis-model", "checkpoint::atomic")];
+/// Paths of those beside what they test.
+const UNITS: [&str; 1] = ["checkpoint::atomic"];
 /// What names choose Miri by.
 const MIRI: &str = "miri";
 const TRUST_HEAD: &str = "| test | what was done | executions | survived | misses | date | commit |\n\
@@ -42,13 +42,11 @@ pub fn run(long: bool, names: &[&str]) -> Result<()> {
     let tests: Vec<_> = tests(root)?.into_iter().filter(|(_, test)| is_wanted(test)).collect();
     let mut all: Vec<Vec<String>> = Vec::new();
     if !tests.is_empty() {
-        let packages: BTreeSet<&str> = tests.iter().map(|(package, _)| package.as_str()).collect();
-        let flags = packages.into_iter().flat_map(|package| ["-p", package]);
-        let flags = flags.chain(tests.iter().flat_map(|(_, test)| ["--test", test]));
+        let flags = tests.iter().flat_map(|(_, test)| ["--test", test]);
         all.push(flags.map(String::from).collect());
     }
-    let units = UNITS.iter().filter(|(_, path)| is_wanted(path));
-    all.extend(units.map(|(package, path)| ["-p", package, "--lib", path].map(String::from).to_vec()));
+    let units = UNITS.iter().filter(|path| is_wanted(path));
+    all.extend(units.map(|path| ["--lib", path].map(String::from).to_vec()));
     let miri = is_wanted(MIRI);
     if all.is_empty() && !miri {
         return Err(format!("no test of trust is named {}", names.join(" or ")));
@@ -90,7 +88,8 @@ fn execute(
     mut see: impl FnMut(&str) -> Result<()>,
 ) -> Result<bool> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root).args(["test", "--locked", "--no-fail-fast"]).args(arguments);
+    // The whole workspace, so that what `cargo test --workspace` has built is used: alone, a package gets other features.
+    command.current_dir(root).args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(arguments);
     command.args(["--", "--nocapture"]).args(functions).stdout(Stdio::piped());
     if long {
         // One after another: they measure time and memory, and write much.
