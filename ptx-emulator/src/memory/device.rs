@@ -214,16 +214,10 @@ impl Memory {
     pub fn copy(&mut self, to: u64, from: u64, bytes: usize) -> Result<(), MemoryError> {
         let (source, offset) = self.host(from, bytes)?;
         let data = source.bytes[offset..offset + bytes].to_vec();
-        let all = source.written.all(offset, bytes);
-        let marks: Vec<bool> =
-            if all { Vec::new() } else { (0..bytes).map(|i| source.written.all(offset + i, 1)).collect() };
+        let marks = source.written.part(offset, bytes);
         let (target, offset) = self.host(to, bytes)?;
         target.bytes[offset..offset + bytes].copy_from_slice(&data);
-        if all {
-            target.written.set(offset, bytes, true);
-        } else {
-            target.written.copy(offset, &marks);
-        }
+        target.written.paste(offset, bytes, &marks);
         Ok(())
     }
 

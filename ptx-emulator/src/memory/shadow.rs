@@ -329,10 +329,51 @@ impl Written {
         Self::parts(offset, bytes).all(|(index, mask)| self.bits[index] & mask == mask)
     }
 
-    /// Copies the marks of another range (for copies between allocations).
-    pub fn copy(&mut self, offset: usize, from: &[bool]) {
-        for (i, &written) in from.iter().enumerate() {
-            self.set(offset + i, 1, written);
+    /// The 64 marks from `at` on; behind the end nothing is written.
+    fn word(&self, at: usize) -> u64 {
+        let of = |index: usize| self.bits.get(index).copied().unwrap_or(0);
+        match (at / 64, at % 64) {
+            (index, 0) => of(index),
+            (index, low) => of(index) >> low | of(index + 1) << (64 - low),
+        }
+    }
+
+    /// The marks of a range; what follows them means nothing.
+    pub fn part(&self, offset: usize, bytes: usize) -> Self {
+        Self { bits: (0..bytes).step_by(64).map(|at| self.word(offset + at)).collect() }
+    }
+
+    /// Takes over the marks of a range of this many bytes.
+    pub fn paste(&mut self, offset: usize, bytes: usize, part: &Self) {
+        let mut at = 0;
+        for (index, mask) in Self::parts(offset, bytes) {
+            let marks = part.word(at) << mask.trailing_zeros() & mask;
+            self.bits[index] = self.bits[index] & !mask | marks;
+            at += mask.count_ones() as usize;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_taken_over_from_any_place_to_any() {
+        let is_written = |at: usize| at.is_multiple_of(3) || at % 7 == 1;
+        let mut source = Written::new(300);
+        (0..300).for_each(|at| source.set(at, 1, is_written(at)));
+        for (from, to, bytes) in
+            [(0, 0, 300), (1, 64, 200), (63, 5, 2), (64, 1, 128), (130, 129, 100), (7, 7, 0)]
+        {
+            let mut target = Written::new(300);
+            (0..300).for_each(|at| target.set(at, 1, at.is_multiple_of(2)));
+            target.paste(to, bytes, &source.part(from, bytes));
+            for at in 0..300 {
+                let inside = (to..to + bytes).contains(&at);
+                let wanted = if inside { is_written(at + from - to) } else { at.is_multiple_of(2) };
+                assert_eq!(target.all(at, 1), wanted, "{from} {to} {bytes}: {at}");
+            }
         }
     }
 }
