@@ -81,6 +81,22 @@ fn a_step_takes_what_was_planned_and_half_of_it_is_refused_before_the_first() {
     tally.finish();
 }
 
+/// All given cubes are looked through before the first step, in pages that the system may drop: a plan that counted them
+/// would refuse data larger than memory.
+#[test]
+fn the_amount_of_data_takes_no_part_in_the_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let [few, many] = [40, 4040].map(|count| {
+        let cubes = small_cubes(folder.path(), &format!("{count}.npy"), count);
+        let out = folder.path().join(count.to_string());
+        let run = ["pretrain", "--cubes", &cubes, "--steps", "1", "--width", "2", "--batch-size", "2"];
+        let report = json(&succeed(&[&run[..], &["--quiet", "--json", "--out", text(&out)]].concat()));
+        report["planned_resident_bytes"].as_f64().unwrap()
+    });
+    let file = 4000.0 * 4.0 * 4096.0;
+    assert!(many - few < file / 4.0, "{few} bytes for 40 cubes, {many} for {file} bytes more of cubes");
+}
+
 /// The largest address space a run took, in KiB, found by trying: the program reserves more than it uses.
 #[cfg(target_os = "linux")]
 #[test]

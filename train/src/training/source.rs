@@ -109,7 +109,11 @@ impl CubeFiles {
         let mut bad = bad.into_iter().peekable();
         let good = (0..self.count()).filter(|index| bad.next_if_eq(index).is_none());
         let chosen = good.map(|index| self.chosen[index]).collect();
-        Ok((Self { chosen, ..self }, skipped))
+        // Mapped anew: what was read would count as this process's memory when a step asks how much it may take, though the
+        // system can drop it.
+        let paths: Vec<PathBuf> = self.files.iter().map(|(path, _)| path.clone()).collect();
+        drop(self);
+        Ok((Self { chosen, ..Self::open(&paths)? }, skipped))
     }
 
     /// The cubes of a range that are not finite, in order.
