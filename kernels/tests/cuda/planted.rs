@@ -20,15 +20,13 @@ fn scenes_by_kernel() -> &'static BTreeMap<&'static str, Vec<usize>> {
         let mut found: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         let part = || {
             let (scenes, mut launched) = (scenes::all(), Vec::new());
-            while let Some((number, Scene { run, .. })) = {
+            loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                scenes.get(number).map(|scene| (number, scene))
-            } {
+                let Some(Scene { run, .. }) = scenes.get(number) else { return launched };
                 let mut card = Card::default();
                 run(&mut card);
                 launched.extend(card.counters.iter().map(|&(kernel, _)| (kernel, number)));
             }
-            launched
         };
         let halves = std::thread::scope(|scope| {
             let other = scope.spawn(part);

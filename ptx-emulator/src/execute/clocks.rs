@@ -63,6 +63,12 @@ impl Clocks {
         &self.rows[warp]
     }
 
+    /// Where a warp of block number `block` stands in a launch, when it has acquired the writes of other blocks.
+    pub fn observer<'a>(&'a self, launch: u64, block: u32, warp: usize, acquired: &'a [u32]) -> Observer<'a> {
+        let (row, together) = (self.row(warp), self.together(warp));
+        Observer { launch, block, warp: warp as u32, row, together, acquired }
+    }
+
     /// The clock of a warp behind the last barrier of all its lanes.
     pub fn together(&self, warp: usize) -> u32 {
         self.together[warp]

@@ -7,7 +7,7 @@ use super::spaces::{Request, WIDEST, copy_small, resolve, uninitialised};
 use super::warp::{Warp, lanes};
 use crate::error::Fault;
 use crate::instructions::lanes::LANES;
-use crate::memory::shadow::{Access, Deed, Shadow, Written};
+use crate::memory::shadow::{Deed, Shadow, Written};
 use crate::parse::syntax::Space;
 
 type Result<T> = std::result::Result<T, Box<Fault>>;
@@ -60,15 +60,8 @@ impl Block<'_> {
     /// Where all of a request lies, if that is one place that may be touched.
     fn place(&mut self, warp: &Warp, requests: &Requests<'_>, store: bool) -> Option<Place<'_>> {
         let (space, at, beyond, span) = requests.span()?;
-        let shared_launch = self.shared_launch();
-        let observer = Observer {
-            launch: if space == Space::Shared { shared_launch } else { self.launch },
-            block: self.number,
-            warp: warp.index as u32,
-            row: self.clocks.row(warp.index),
-            together: self.clocks.together(warp.index),
-            acquired: &self.acquired,
-        };
+        let launch = if space == Space::Shared { self.shared_launch() } else { self.launch };
+        let observer = self.clocks.observer(launch, self.number, warp.index, &self.acquired);
         let races = self.options.races && !self.clocks.exhausted;
         match space {
             Space::Shared => {
@@ -109,11 +102,6 @@ impl Block<'_> {
         }
     }
 
-    /// The access of the first lane of a warp; those of the others follow.
-    fn first(&self, warp: &Warp) -> Access {
-        self.me(warp, 0, false)
-    }
-
     /// Reads what the lanes ask for, if it lies in one place; otherwise nothing is done, and each lane must read by itself.
     pub fn load_together(
         &mut self,
@@ -121,7 +109,7 @@ impl Block<'_> {
         requests: &Requests<'_>,
         out: &mut [[u8; WIDEST]; LANES],
     ) -> Result<bool> {
-        let (me, uninitialised_too) = (self.first(warp), self.options.uninitialised);
+        let (me, uninitialised_too) = (self.me(warp, 0, false), self.options.uninitialised);
         let bytes = requests.bytes;
         let Some(place) = self.place(warp, requests, false) else { return Ok(false) };
         // Two readers of a place are enough for whoever writes it without a barrier to be found.
@@ -166,7 +154,7 @@ impl Block<'_> {
         requests: &Requests<'_>,
         data: &[[u8; WIDEST]; LANES],
     ) -> Result<bool> {
-        let (me, bytes) = (self.first(warp), requests.bytes);
+        let (me, bytes) = (self.me(warp, 0, false), requests.bytes);
         let Some(place) = self.place(warp, requests, true) else { return Ok(false) };
         let mut fault = None;
         for lane in lanes(requests.mask) {

@@ -51,14 +51,7 @@ impl Block<'_> {
 
     /// Where a warp stands, for accesses to device memory.
     pub fn observer(&self, warp: usize) -> Observer<'_> {
-        Observer {
-            launch: self.launch,
-            block: self.number,
-            warp: warp as u32,
-            row: self.clocks.row(warp),
-            together: self.clocks.together(warp),
-            acquired: &self.acquired,
-        }
+        self.clocks.observer(self.launch, self.number, warp, &self.acquired)
     }
 
     /// The launch that records of shared memory belong to: those of other blocks mean nothing.
@@ -261,14 +254,7 @@ impl Block<'_> {
         let bytes = request.bytes;
         let races = self.options.races && !self.clocks.exhausted;
         let me = self.me(warp, request.lane, deed == Deed::Atomic);
-        let mut observer = Observer {
-            launch: self.launch,
-            block: self.number,
-            warp: warp.index as u32,
-            row: self.clocks.row(warp.index),
-            together: self.clocks.together(warp.index),
-            acquired: &self.acquired,
-        };
+        let mut observer = self.clocks.observer(self.launch, self.number, warp.index, &self.acquired);
         let (known, clash) = if space == Space::Shared {
             self.check_shared(request, at)?;
             if self.mbarriers.overlap(at, bytes) {
