@@ -139,7 +139,9 @@ pub(crate) fn launch(
         layout,
     };
     let threads = grid.threads.iter().product::<u32>() as usize;
-    let mut warps: Vec<Warp> = (0..threads.div_ceil(LANES)).map(|w| Warp::new(program, w)).collect();
+    let multiprocessors = options.capability.multiprocessors();
+    let warps = 0..threads.div_ceil(LANES);
+    let mut warps: Vec<Warp> = warps.map(|w| Warp::new(program, w, grid, multiprocessors)).collect();
     let mut counters = Counters::default();
     let mut publications = Publications::default();
     let [nx, ny, nz] = grid.blocks;
@@ -151,10 +153,8 @@ pub(crate) fn launch(
                     shared.bytes.fill(0xff);
                     shared.written.clear();
                 }
-                let multiprocessors = options.capability.multiprocessors();
                 for warp in &mut warps {
-                    let shape = [[x, y, z], grid.threads, grid.blocks];
-                    warp.start(program, shape, grid.shared as u32, multiprocessors);
+                    warp.start(program, [x, y, z]);
                 }
                 let mut block = Block {
                     program,

@@ -164,7 +164,7 @@ impl Block<'_> {
         if self.options.traffic {
             self.counters.bulk(pieces.iter().filter_map(|piece| Some((piece.from?, piece.bytes))), bytes);
         }
-        let reservation = self.me(warp, target.lane, false);
+        let reservation = self.me(warp.index, target.lane, false);
         let instruction = self.instruction;
         let copy = Copy { to, bytes, swizzle, pieces, reservation, instruction };
         self.await_copy(warp, barrier, copy)
@@ -173,7 +173,7 @@ impl Block<'_> {
     /// The source must be there now, not only when the copy is performed.
     fn read_source(&mut self, warp: &Warp, target: &Request, pieces: &[Piece]) -> Result<()> {
         let races = self.options.races && !self.clocks.exhausted;
-        let me = self.me(warp, target.lane, false);
+        let me = self.me(warp.index, target.lane, false);
         for &Piece { bytes, from, .. } in pieces {
             let Some(from) = from else { continue };
             let request = Request { space: Space::Global, lane: target.lane, address: from, bytes };
@@ -201,7 +201,7 @@ impl Block<'_> {
     /// The target must not be in use, and holds nothing until the copy is performed.
     fn reserve(&mut self, warp: &Warp, target: &Request, range: (usize, usize)) -> Result<()> {
         if self.options.races && !self.clocks.exhausted {
-            let me = self.me(warp, target.lane, false);
+            let me = self.me(warp.index, target.lane, false);
             let row = *self.clocks.row(warp.index);
             let mut observer = self.observer(warp.index);
             observer.launch = self.shared_launch();

@@ -146,7 +146,7 @@ impl Block<'_> {
         self.shared.written.set(at as usize, BYTES, false);
         let agent = COPIERS + self.mbarriers.made % (AGENTS - COPIERS);
         self.mbarriers.made += 1;
-        let made = self.me(warp, request.lane, false);
+        let made = self.me(warp.index, request.lane, false);
         let object = Mbarrier {
             expected: count,
             pending: count,

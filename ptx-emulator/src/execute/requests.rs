@@ -3,8 +3,8 @@
 
 use super::block::Block;
 use super::clocks::Observer;
-use super::spaces::{Request, WIDEST, copy_small, resolve, uninitialised};
-use super::warp::{Warp, lanes};
+use super::spaces::{Request, WIDEST, resolve, uninitialised};
+use super::warp::lanes;
 use crate::error::Fault;
 use crate::instructions::lanes::LANES;
 use crate::memory::shadow::{Deed, Shadow, Written};
@@ -13,12 +13,15 @@ use crate::parse::syntax::Space;
 type Result<T> = std::result::Result<T, Box<Fault>>;
 
 /// An access of several lanes.
-#[derive(Clone, Copy)]
 pub(crate) struct Requests<'a> {
-    pub space: Space,
-    pub addresses: &'a [u64; LANES],
-    pub mask: u32,
-    pub bytes: usize,
+    space: Space,
+    addresses: &'a [u64; LANES],
+    mask: u32,
+    bytes: usize,
+    /// The lowest and the highest address.
+    ends: [u64; 2],
+    /// Bits that are set in any address.
+    all: u64,
 }
 
 /// What every lane asks for.
@@ -34,22 +37,38 @@ struct Place<'a> {
     races: bool,
 }
 
-impl Requests<'_> {
-    fn one(&self, lane: usize) -> Request {
+impl<'a> Requests<'a> {
+    /// Accesses of the lanes of `mask`, at least one; `bytes` each.
+    #[inline(always)]
+    pub fn new(space: Space, addresses: &'a [u64; LANES], mask: u32, bytes: usize) -> Self {
+        // Lanes that take no part count as the first that does: a loop without branches.
+        let first = addresses[mask.trailing_zeros() as usize % LANES];
+        let (mut low, mut high, mut all) = (first, first, first);
+        for lane in 0..LANES {
+            let address = if mask >> lane & 1 == 1 { addresses[lane] } else { first };
+            (low, high, all) = (low.min(address), high.max(address), all | address);
+        }
+        Self { space, addresses, mask, bytes, ends: [low, high], all }
+    }
+
+    /// The one request that all lanes make, if it is one, and not to memory that each has for itself.
+    pub fn uniform(&self) -> Option<u64> {
+        let [low, high] = self.ends;
+        (low == high && resolve(self.space, low).0 != Space::Local).then_some(low)
+    }
+
+    /// The request of a lane.
+    pub fn one(&self, lane: usize) -> Request {
         Request { space: self.space, lane, address: self.addresses[lane], bytes: self.bytes }
     }
 
     /// The space and the address within it of the lowest byte, how far it is from an address as given, and how many bytes
     /// there are to the highest; none where lanes differ in their space or one is misaligned.
     fn span(&self) -> Option<(Space, u64, u64, usize)> {
-        let (mut low, mut high, mut all) = (u64::MAX, 0, 0);
-        for lane in lanes(self.mask) {
-            let address = self.addresses[lane];
-            (low, high, all) = (low.min(address), high.max(address), all | address);
-        }
+        let [low, high] = self.ends;
         let (space, at) = resolve(self.space, low);
         let same = space == resolve(self.space, high).0;
-        if !same || !self.bytes.is_power_of_two() || all & (self.bytes as u64 - 1) != 0 {
+        if !same || !self.bytes.is_power_of_two() || self.all & (self.bytes as u64 - 1) != 0 {
             return None;
         }
         Some((space, at, low - at, usize::try_from(high - low).ok()?.checked_add(self.bytes)?))
@@ -58,10 +77,10 @@ impl Requests<'_> {
 
 impl Block<'_> {
     /// Where all of a request lies, if that is one place that may be touched.
-    fn place(&mut self, warp: &Warp, requests: &Requests<'_>, store: bool) -> Option<Place<'_>> {
+    fn place(&mut self, warp: usize, requests: &Requests<'_>, store: bool) -> Option<Place<'_>> {
         let (space, at, beyond, span) = requests.span()?;
         let launch = if space == Space::Shared { self.shared_launch() } else { self.launch };
-        let observer = self.clocks.observer(launch, self.number, warp.index, &self.acquired);
+        let observer = self.clocks.observer(launch, self.number, warp, &self.acquired);
         let races = self.options.races && !self.clocks.exhausted;
         match space {
             Space::Shared => {
@@ -102,16 +121,25 @@ impl Block<'_> {
         }
     }
 
-    /// Reads what the lanes ask for, if it lies in one place; otherwise nothing is done, and each lane must read by itself.
+    /// Reads what the lanes of a warp ask for, if it lies in one place, and gives the bytes of each to `put`; otherwise
+    /// nothing is done, and each lane must read by itself.
+    #[inline(always)]
     pub fn load_together(
         &mut self,
-        warp: &Warp,
+        warp: usize,
         requests: &Requests<'_>,
-        out: &mut [[u8; WIDEST]; LANES],
+        mut put: impl FnMut(usize, &[u8]),
     ) -> Result<bool> {
         let (me, uninitialised_too) = (self.me(warp, 0, false), self.options.uninitialised);
         let bytes = requests.bytes;
         let Some(place) = self.place(warp, requests, false) else { return Ok(false) };
+        if !place.races && !uninitialised_too {
+            for lane in lanes(requests.mask) {
+                let at = (requests.addresses[lane] - place.base) as usize;
+                put(lane, &place.bytes[at..at + bytes]);
+            }
+            return Ok(true);
+        }
         // Two readers of a place are enough for whoever writes it without a barrier to be found.
         let mut readers = [(u64::MAX, 0); LANES];
         let mut fault = None;
@@ -137,7 +165,7 @@ impl Block<'_> {
                 fault = Some((lane, None));
                 break;
             }
-            copy_small(&mut out[lane], &place.bytes[at..], bytes);
+            put(lane, &place.bytes[at..at + bytes]);
         }
         let what = if place.shared { "shared memory" } else { "memory" };
         match fault {
@@ -150,7 +178,7 @@ impl Block<'_> {
     /// Writes what the lanes ask for; see [`Block::load_together`].
     pub fn store_together(
         &mut self,
-        warp: &Warp,
+        warp: usize,
         requests: &Requests<'_>,
         data: &[[u8; WIDEST]; LANES],
     ) -> Result<bool> {

@@ -44,9 +44,9 @@ pub(crate) fn resolve(space: Space, address: u64) -> (Space, u64) {
 
 impl Block<'_> {
     /// What a thread does now.
-    pub fn me(&self, warp: &Warp, lane: usize, atomic: bool) -> Access {
-        let thread = (warp.index * 32 + lane) as u32;
-        Access::new(self.number, thread, self.clocks.clock(warp.index), self.instruction as u32, atomic)
+    pub fn me(&self, warp: usize, lane: usize, atomic: bool) -> Access {
+        let thread = (warp * 32 + lane) as u32;
+        Access::new(self.number, thread, self.clocks.clock(warp), self.instruction as u32, atomic)
     }
 
     /// Where a warp stands, for accesses to device memory.
@@ -253,7 +253,7 @@ impl Block<'_> {
     ) -> Result<bool> {
         let bytes = request.bytes;
         let races = self.options.races && !self.clocks.exhausted;
-        let me = self.me(warp, request.lane, deed == Deed::Atomic);
+        let me = self.me(warp.index, request.lane, deed == Deed::Atomic);
         let mut observer = self.clocks.observer(self.launch, self.number, warp.index, &self.acquired);
         let (known, clash) = if space == Space::Shared {
             self.check_shared(request, at)?;
@@ -286,7 +286,7 @@ impl Block<'_> {
 
 /// Copies a few bytes; the usual numbers without a call.
 #[inline(always)]
-pub(super) fn copy_small(to: &mut [u8; WIDEST], from: &[u8], bytes: usize) {
+fn copy_small(to: &mut [u8; WIDEST], from: &[u8], bytes: usize) {
     match bytes {
         4 => to[..4].copy_from_slice(&from[..4]),
         8 => to[..8].copy_from_slice(&from[..8]),

@@ -7,6 +7,7 @@ use super::warpgroup::Sum;
 use crate::error::{Fault, FindingKind};
 use crate::instructions::async_copy::Copies;
 use crate::instructions::lanes::{LANES, Registers};
+use crate::launch::Grid;
 use crate::memory::shadow::Written;
 use crate::program::{Access, BarrierKind, Program, Special, Step};
 
@@ -15,6 +16,8 @@ pub(crate) struct Warp {
     /// Number within its block.
     pub index: usize,
     pub registers: Registers,
+    /// Lanes that have a thread.
+    lanes: u32,
     pub pcs: [usize; LANES],
     /// Lanes that have not exited.
     pub alive: u32,
@@ -44,16 +47,48 @@ pub(crate) struct Warp {
 const TURN: u64 = 1 << 16;
 
 impl Warp {
-    /// A warp of `program`, ready for [`Warp::start`].
-    pub fn new(program: &Program, index: usize) -> Self {
-        let registers = Registers {
+    /// A warp of a launch, ready for [`Warp::start`]: registers have what is the same in all blocks.
+    pub fn new(program: &Program, index: usize, grid: Grid, multiprocessors: u32) -> Self {
+        let mut registers = Registers {
             words: vec![[0; LANES]; program.words],
             wides: vec![[0; LANES]; program.wides],
             predicates: vec![0; program.predicates],
         };
+        let Grid { blocks, threads: size, shared } = grid;
+        let threads = size.iter().product::<u32>();
+        for &(special, register) in &program.specials {
+            for lane in 0..LANES {
+                let thread = (index * LANES + lane) as u32;
+                let below = (1u32 << lane) - 1;
+                registers.words[register][lane] = match special {
+                    Special::Tid(axis) => thread_index(thread, size)[axis],
+                    Special::Ntid(axis) => size[axis],
+                    // Each block's own.
+                    Special::Ctaid(_) => 0,
+                    Special::Nctaid(axis) => blocks[axis],
+                    Special::Lane => lane as u32,
+                    Special::WarpId => index as u32,
+                    Special::WarpCount => threads.div_ceil(LANES as u32),
+                    Special::MaskEq => 1 << lane,
+                    Special::MaskLt => below,
+                    Special::MaskLe => below | 1 << lane,
+                    Special::MaskGe => !below,
+                    Special::MaskGt => !(below | 1 << lane),
+                    Special::DynamicShared => shared as u32,
+                    Special::TotalShared => shared as u32 + program.shared.natural as u32,
+                    Special::Multiprocessors => multiprocessors,
+                    Special::Word(value) => value,
+                };
+            }
+        }
+        for &(value, register) in &program.wide_constants {
+            registers.wides[register] = [value; LANES];
+        }
+        let count = (threads as usize - index * LANES).min(LANES);
         Self {
             index,
             registers,
+            lanes: if count == LANES { u32::MAX } else { (1 << count) - 1 },
             pcs: [0; LANES],
             alive: 0,
             waiting: 0,
@@ -70,50 +105,20 @@ impl Warp {
         }
     }
 
-    /// Sets everything for a new block of `size` threads.
-    pub fn start(
-        &mut self,
-        program: &Program,
-        [block, size, grid]: [[u32; 3]; 3],
-        dynamic: u32,
-        multiprocessors: u32,
-    ) {
-        let threads = size.iter().product::<u32>() as usize;
-        let count = (threads - self.index * LANES).min(LANES);
+    /// Sets everything for a new block.
+    pub fn start(&mut self, program: &Program, block: [u32; 3]) {
         self.pcs = [0; LANES];
-        self.alive = if count == LANES { u32::MAX } else { (1 << count) - 1 };
+        self.alive = self.lanes;
         (self.waiting, self.parked, self.grouped, self.vain) = (0, 0, 0, 0);
         (self.spins, self.wait) = (false, None);
         self.sums.fill(Sum::NEW);
         self.calls.iter_mut().for_each(Vec::clear);
         self.local_written.clear();
-        self.copies = Copies::default();
-        for &(special, index) in &program.specials {
-            for lane in 0..LANES {
-                let thread = (self.index * LANES + lane) as u32;
-                let below = (1u32 << lane) - 1;
-                self.registers.words[index][lane] = match special {
-                    Special::Tid(axis) => thread_index(thread, size)[axis],
-                    Special::Ntid(axis) => size[axis],
-                    Special::Ctaid(axis) => block[axis],
-                    Special::Nctaid(axis) => grid[axis],
-                    Special::Lane => lane as u32,
-                    Special::WarpId => self.index as u32,
-                    Special::WarpCount => threads.div_ceil(LANES) as u32,
-                    Special::MaskEq => 1 << lane,
-                    Special::MaskLt => below,
-                    Special::MaskLe => below | 1 << lane,
-                    Special::MaskGe => !below,
-                    Special::MaskGt => !(below | 1 << lane),
-                    Special::DynamicShared => dynamic,
-                    Special::TotalShared => dynamic + program.shared.natural as u32,
-                    Special::Multiprocessors => multiprocessors,
-                    Special::Word(value) => value,
-                };
+        self.copies.clear();
+        for &(special, register) in &program.specials {
+            if let Special::Ctaid(axis) = special {
+                self.registers.words[register] = [block[axis]; LANES];
             }
-        }
-        for &(value, index) in &program.wide_constants {
-            self.registers.wides[index] = [value; LANES];
         }
     }
 

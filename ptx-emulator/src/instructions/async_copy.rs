@@ -42,6 +42,16 @@ impl Default for Copies {
     }
 }
 
+impl Copies {
+    /// Forgets all copies.
+    pub fn clear(&mut self) {
+        for lane in &mut self.lanes {
+            lane.open.clear();
+            lane.groups.clear();
+        }
+    }
+}
+
 pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     if !b.modifiers.flag("async") {
         return b.fail("unknown opcode");

@@ -2,7 +2,7 @@
 
 use super::half::{format, value};
 use super::integer::with_integer;
-use super::lanes::{Compute, Registers, Typed, test};
+use super::lanes::{Bits, Compute, LANES, Registers, Typed, test};
 use super::numbers::Format;
 use crate::parse::syntax::Operand;
 use crate::parse::types::Type;
@@ -179,6 +179,17 @@ fn set(b: &mut Builder<'_>) -> Result<()> {
     b.compute(compute, Class::Move, 0)
 }
 
+/// Of each lane the value in `yes` if its bit is set, in `no` otherwise.
+fn select<B: Bits>(chosen: u32, yes: &[B; LANES], no: &[B; LANES]) -> [B; LANES] {
+    let mut out = *no;
+    for lane in 0..LANES {
+        if chosen >> lane & 1 == 1 {
+            out[lane] = yes[lane];
+        }
+    }
+    out
+}
+
 fn selp(b: &mut Builder<'_>) -> Result<()> {
     let ty = b.ty()?;
     b.count(4..=4)?;
@@ -189,12 +200,10 @@ fn selp(b: &mut Builder<'_>) -> Result<()> {
     let compute: Compute = Box::new(move |r, mask| {
         let chosen = if negated { !r.predicates[p] } else { r.predicates[p] };
         if wide {
-            let out =
-                std::array::from_fn(|l| if chosen >> l & 1 == 1 { r.wides[x][l] } else { r.wides[y][l] });
+            let out = select(chosen, &r.wides[x], &r.wides[y]);
             r.store(d, mask, &out);
         } else {
-            let out =
-                std::array::from_fn(|l| if chosen >> l & 1 == 1 { r.words[x][l] } else { r.words[y][l] });
+            let out = select(chosen, &r.words[x], &r.words[y]);
             r.store(d, mask, &out);
         }
     });

@@ -1,10 +1,12 @@
 //! `cvt`: between all types, with every rounding.
 
-use super::lanes::{Bits, Compute, LANES};
+use super::lanes::{Bits, Compute, LANES, Registers, binary};
 use super::numbers::{BF16, F16, F32, Format, Rounding, TF32, bf16_value, f16_value, narrow};
+use super::vector::{Loop, compute};
 use crate::parse::types::Type;
 use crate::program::Class;
 use crate::program::builder::{Builder, Register, Result};
+use std::marker::PhantomData;
 
 /// What a source means.
 #[derive(Clone, Copy)]
@@ -14,7 +16,7 @@ enum Value {
 }
 
 /// How a conversion rounds and clamps.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct How {
     /// Rounding to the target's precision.
     rounding: Rounding,
@@ -176,13 +178,13 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     let d = b.any_destination(destination, if to == Type::Tf32 { Type::B32 } else { to })?;
     let source = b.operand(1)?;
     let a = b.any_source(source, from)?;
-    let fast = to.integer() && from.integer() && !saturate;
-    let f = move |bits: u64| {
-        let out = if fast { bits_only(bits, to, from) } else { convert(bits, (to, from), how) };
-        fill(out, to, d)
-    };
+    let f = move |bits: u64| fill(convert(bits, (to, from), how), to, d);
     let compute = match (a.bits == 64, d.bits == 64) {
-        (false, false) => lanes::<u32, u32>(a, d, move |x| f(x.into()) as u32),
+        _ if to.integer() && from.integer() && !saturate => integers(a, d, to, from),
+        (false, false) => match frequent(a, d, (to, from), how) {
+            Some(compute) => compute,
+            None => lanes::<u32, u32>(a, d, move |x| f(x.into()) as u32),
+        },
         (false, true) => lanes::<u32, u64>(a, d, move |x| f(x.into())),
         (true, false) => lanes::<u64, u32>(a, d, move |x| f(x) as u32),
         (true, true) => lanes::<u64, u64>(a, d, f),
@@ -190,24 +192,77 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
     b.compute(compute, Class::Convert, 0)
 }
 
-/// Between integers without clamping: extend from the narrower of the two.
+/// Between integers without clamping: extended from the narrower of the two.
+fn integers(a: Register, d: Register, to: Type, from: Type) -> Compute {
+    let extend = |ty: Type, width: u32| {
+        let (shift, signed) = (width - ty.bytes() as u32 * 8, ty.signed());
+        move |bits: u64| {
+            if signed { ((bits << shift) as i64 >> shift) as u64 } else { bits << shift >> shift }
+        }
+    };
+    let (read, write) = (extend(from, 64), extend(to, 64));
+    let keep = if d.bits == 16 { 0xffff } else { u64::MAX };
+    let f = move |bits: u64| write(read(bits)) & keep;
+    match (to, from) {
+        // Addresses and indices, most of all.
+        (Type::S64, Type::S32) => lanes(a, d, |x: u32| x as i32 as u64),
+        (Type::U64, Type::U32) => lanes(a, d, |x: u32| u64::from(x)),
+        (Type::U32, Type::U64) => lanes(a, d, |x: u64| x as u32),
+        _ => match (a.bits == 64, d.bits == 64) {
+            (false, false) => lanes(a, d, move |x: u32| f(x.into()) as u32),
+            (false, true) => lanes(a, d, move |x: u32| f(x.into())),
+            (true, false) => lanes(a, d, move |x: u64| f(x) as u32),
+            (true, true) => lanes(a, d, f),
+        },
+    }
+}
+
+/// Conversions that kernels make all the time, without branches; they give what [`convert`] gives.
+fn frequent(a: Register, d: Register, types: (Type, Type), how: How) -> Option<Compute> {
+    let plain = How { rounding: how.rounding, whole: None, flush: false, saturate: false, relu: false };
+    if how != plain {
+        return None;
+    }
+    Some(match (types, how.rounding) {
+        ((Type::F32, Type::S32), Rounding::Even) => lanes(a, d, |x: u32| (x as i32 as f32).to_bits()),
+        ((Type::F32, Type::U32), Rounding::Even) => lanes(a, d, |x: u32| (x as f32).to_bits()),
+        ((Type::Bf16, Type::F32), Rounding::Even) => lanes(a, d, bf16_bits),
+        ((Type::Tf32, Type::F32), Rounding::Away) => lanes(a, d, tf32_bits),
+        _ => return None,
+    })
+}
+
+/// The nearest bf16 of the bits of a float, ties to even.
 #[inline(always)]
-fn bits_only(bits: u64, to: Type, from: Type) -> u64 {
-    let shift = 64 - from.bytes() as u32 * 8;
-    let value = if from.signed() { ((bits << shift) as i64 >> shift) as u64 } else { bits << shift >> shift };
-    let shift = 64 - to.bytes() as u32 * 8;
-    value << shift >> shift
+fn bf16_bits(bits: u32) -> u32 {
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if bits << 1 > 0xff00_0000 { BF16.nan } else { nearest }
+}
+
+/// The nearest tf32 of the bits of a float, ties away from zero.
+#[inline(always)]
+fn tf32_bits(bits: u32) -> u32 {
+    let nearest = bits.wrapping_add(0x1000) & !0x1fff;
+    if bits << 1 > 0xff00_0000 { TF32.nan << 13 } else { nearest }
 }
 
 fn lanes<A: Bits, D: Bits>(a: Register, d: Register, f: impl Fn(A) -> D + Send + Sync + 'static) -> Compute {
-    Box::new(move |r, mask| {
-        let x = &A::bank(r)[a.index];
-        let mut out = [D::default(); LANES];
-        for lane in 0..LANES {
-            out[lane] = f(x[lane]);
+    struct Convert<F, A, D>(usize, usize, F, PhantomData<fn(A) -> D>);
+
+    impl<A: Bits, D: Bits, F: Fn(A) -> D + Send + Sync + 'static> Loop for Convert<F, A, D> {
+        #[inline(always)]
+        fn run(&self, r: &mut Registers, mask: u32) {
+            let &Self(d, a, ref f, _) = self;
+            let x = &A::bank(r)[a];
+            let mut out = [D::default(); LANES];
+            for lane in 0..LANES {
+                out[lane] = f(x[lane]);
+            }
+            r.store(d, mask, &out);
         }
-        r.store(d.index, mask, &out);
-    })
+    }
+
+    compute(Convert(d.index, a.index, f, PhantomData))
 }
 
 /// Two f32 to a pair: the first goes to the upper half.
@@ -219,12 +274,32 @@ fn packed(b: &mut Builder<'_>, to: Type, from: Type, how: How) -> Result<()> {
     let element = if to == Type::F16x2 { Type::F16 } else { Type::Bf16 };
     let d = b.dst(to)?;
     let [high, low] = [b.src(1, Type::F32)?, b.src(2, Type::F32)?];
-    let compute: Compute = Box::new(move |r, mask| {
-        let half = |register: usize, lane: usize| {
-            convert(r.words[register][lane].into(), (element, Type::F32), how) as u32 & 0xffff
-        };
-        let out = std::array::from_fn(|lane| half(high, lane) << 16 | half(low, lane));
-        r.store(d, mask, &out);
-    });
+    let plain = How { rounding: Rounding::Even, whole: None, flush: false, saturate: false, relu: false };
+    let compute = if element == Type::Bf16 && how == plain {
+        binary(d, [high, low], |high: u32, low: u32| bf16_bits(high) << 16 | bf16_bits(low))
+    } else {
+        let half = move |x: u32| convert(x.into(), (element, Type::F32), how) as u32 & 0xffff;
+        binary(d, [high, low], move |high: u32, low: u32| half(high) << 16 | half(low))
+    };
     b.compute(compute, Class::Convert, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every exponent, both signs, and every rounding position around the middle.
+    #[test]
+    fn what_is_quick_is_what_is_general() {
+        let ends =
+            [0, 1, 0xfff, 0x1000, 0x1001, 0x3000, 0x7fff, 0x8000, 0x8001, 0x1_8000, 0x7f_e000, 0x7f_ffff];
+        let how = |rounding| How { rounding, whole: None, flush: false, saturate: false, relu: false };
+        for upper in 0..1u32 << 9 {
+            for bits in ends.map(|end| upper << 23 | end) {
+                let general = |ty, rounding| convert(bits.into(), (ty, Type::F32), how(rounding)) as u32;
+                assert_eq!(bf16_bits(bits), general(Type::Bf16, Rounding::Even), "{bits:#x}");
+                assert_eq!(tf32_bits(bits), general(Type::Tf32, Rounding::Away), "{bits:#x}");
+            }
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Arithmetic in 32 and 64 bits.
 
-use super::lanes::{Compute, LANES, Typed, binary, ternary, unary};
+use super::lanes::{Compute, LANES, Registers, Typed, binary, ternary, unary};
 use super::numbers::{Directed, Rounding};
+use super::vector::{Loop, compute};
 use crate::parse::types::Type;
 use crate::program::Class;
 use crate::program::builder::{Builder, Result};
@@ -154,10 +155,14 @@ pub(super) fn decode(b: &mut Builder<'_>, ty: Type) -> Result<()> {
     b.compute(compute, class, flops)
 }
 
-/// `fma.rn.f32`, the instruction that counts: in 64 bits, where the product is exact, and once more wherever rounding
-/// twice could differ from rounding once.
-fn fused(d: usize, [a, b, c]: [usize; 3]) -> Compute {
-    Box::new(move |r, mask| {
+/// `fma.rn.f32`, the instruction that counts.
+struct Fused(usize, [usize; 3]);
+
+impl Loop for Fused {
+    /// In 64 bits, where the product is exact, and once more wherever rounding twice could differ from rounding once.
+    #[inline(always)]
+    fn run(&self, r: &mut Registers, mask: u32) {
+        let &Self(d, [a, b, c]) = self;
         let (x, y, z) = (&r.words[a], &r.words[b], &r.words[c]);
         let wide = |bits: u32| f64::from(f32::from_bits(bits));
         let mut out = [0; LANES];
@@ -171,13 +176,23 @@ fn fused(d: usize, [a, b, c]: [usize; 3]) -> Compute {
             unsure |= u32::from(bits << 1 < 2f64.powi(-125).to_bits() << 1) & u32::from(bits << 1 != 0);
         }
         if unsure != 0 {
-            let value = f32::from_bits;
-            for lane in 0..LANES {
-                out[lane] = value(x[lane]).mul_add(value(y[lane]), value(z[lane])).to_bits();
-            }
+            return self.run_fused(r, mask);
         }
         r.store(d, mask, &out);
-    })
+    }
+
+    /// One instruction of the processor each, or a function of the C library.
+    #[inline(always)]
+    fn run_fused(&self, r: &mut Registers, mask: u32) {
+        let &Self(d, [a, b, c]) = self;
+        let (x, y, z) = (&r.words[a], &r.words[b], &r.words[c]);
+        let value = f32::from_bits;
+        let mut out = [0; LANES];
+        for lane in 0..LANES {
+            out[lane] = value(x[lane]).mul_add(value(y[lane]), value(z[lane])).to_bits();
+        }
+        r.store(d, mask, &out);
+    }
 }
 
 /// What both precisions have.
@@ -217,7 +232,7 @@ fn single_precision(
 ) -> Option<Compute> {
     let plain = mode == Mode { flush: false, saturate: false };
     if let ("fma", Rounding::Even, None, true, &[x, y, z]) = (name, direction, approximate, plain, from) {
-        return Some(fused(d, [x, y, z]));
+        return Some(compute(Fused(d, [x, y, z])));
     }
     if let Some(found) = common!(f32, name, d, from, direction, mode, nan_wins) {
         return approximate.is_none().then_some(found);
@@ -274,4 +289,42 @@ fn double_precision(
         ("rsqrt", Some("approx"), &[x]) => one(d, [x], none, move |x: f64| 1.0 / x.sqrt()),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The way without a fused multiply-add of the processor's own, which a machine that has one never takes.
+    #[test]
+    fn sums_in_64_bits_are_fused_ones() {
+        let mut seed = 7u32;
+        let mut bits = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Thirteen bits each, so that products often lie halfway between two results.
+            seed & 0x83ff_f800 | 0x3c00_0000
+        };
+        let awkward = [0, 1 << 31, 1, 0x7f80_0000, 0x7fc0_0000, 0x7f7f_ffff, 0x0080_0000, 0x33ff_ffff];
+        for round in 0..4000 {
+            let mut registers = Registers { words: vec![[0; LANES]; 4], wides: vec![], predicates: vec![] };
+            for lane in 0..LANES {
+                for register in 0..3 {
+                    registers.words[register][lane] = bits();
+                }
+            }
+            // A last summand that is lost in 64 bits, but turns the tie.
+            for lane in (0..LANES).step_by(2) {
+                registers.words[2][lane] = registers.words[2][lane] & 0x8000_0000 | 0x1f80_0000;
+            }
+            let place = round % 3;
+            registers.words[place][round % LANES] = awkward[round % awkward.len()];
+            Fused(3, [0, 1, 2]).run(&mut registers, u32::MAX);
+            for lane in 0..LANES {
+                let [a, b, c, found] = std::array::from_fn(|i| f32::from_bits(registers.words[i][lane]));
+                let wanted = a.mul_add(b, c);
+                let same = found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan();
+                assert!(same, "{a:e} * {b:e} + {c:e}: {found:e}, wanted {wanted:e}");
+            }
+        }
+    }
 }

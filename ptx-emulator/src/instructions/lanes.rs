@@ -3,6 +3,9 @@
 //! Registers up to 32 bits are `words`, 64-bit ones `wides`, predicates one bit per lane. Lanes that are not active
 //! are computed too and thrown away: a loop without branches is what the compiler can vectorise.
 
+use super::vector::{Loop, compute};
+use std::marker::PhantomData;
+
 /// Lanes of a warp.
 pub const LANES: usize = 32;
 
@@ -109,46 +112,83 @@ impl Registers {
 
 /// `d = f(a)`
 pub fn unary<A: Typed, D: Typed>(d: usize, a: usize, f: impl Fn(A) -> D + Send + Sync + 'static) -> Compute {
-    Box::new(move |r, mask| {
-        let x = &A::Bits::bank(r)[a];
-        let mut out = [D::Bits::default(); LANES];
-        for lane in 0..LANES {
-            out[lane] = f(A::of(x[lane])).bits();
+    struct Unary<F, A, D>(usize, usize, F, PhantomData<fn(A) -> D>);
+
+    impl<A: Typed, D: Typed, F: Fn(A) -> D + Send + Sync + 'static> Loop for Unary<F, A, D> {
+        #[inline(always)]
+        fn run(&self, r: &mut Registers, mask: u32) {
+            let &Self(d, a, ref f, _) = self;
+            let x = &A::Bits::bank(r)[a];
+            let mut out = [D::Bits::default(); LANES];
+            for lane in 0..LANES {
+                out[lane] = f(A::of(x[lane])).bits();
+            }
+            r.store(d, mask, &out);
         }
-        r.store(d, mask, &out);
-    })
+    }
+
+    compute(Unary(d, a, f, PhantomData))
 }
 
 /// `d = f(a, b)`
 pub fn binary<A: Typed, B: Typed, D: Typed>(
     d: usize,
-    [a, b]: [usize; 2],
+    from: [usize; 2],
     f: impl Fn(A, B) -> D + Send + Sync + 'static,
 ) -> Compute {
-    Box::new(move |r, mask| {
-        let (x, y) = (&A::Bits::bank(r)[a], &B::Bits::bank(r)[b]);
-        let mut out = [D::Bits::default(); LANES];
-        for lane in 0..LANES {
-            out[lane] = f(A::of(x[lane]), B::of(y[lane])).bits();
+    struct Binary<F, A, B, D>(usize, [usize; 2], F, PhantomData<fn(A, B) -> D>);
+
+    impl<A, B, D, F> Loop for Binary<F, A, B, D>
+    where
+        A: Typed,
+        B: Typed,
+        D: Typed,
+        F: Fn(A, B) -> D + Send + Sync + 'static,
+    {
+        #[inline(always)]
+        fn run(&self, r: &mut Registers, mask: u32) {
+            let &Self(d, [a, b], ref f, _) = self;
+            let (x, y) = (&A::Bits::bank(r)[a], &B::Bits::bank(r)[b]);
+            let mut out = [D::Bits::default(); LANES];
+            for lane in 0..LANES {
+                out[lane] = f(A::of(x[lane]), B::of(y[lane])).bits();
+            }
+            r.store(d, mask, &out);
         }
-        r.store(d, mask, &out);
-    })
+    }
+
+    compute(Binary(d, from, f, PhantomData))
 }
 
 /// `d = f(a, b, c)`
 pub fn ternary<A: Typed, B: Typed, C: Typed, D: Typed>(
     d: usize,
-    [a, b, c]: [usize; 3],
+    from: [usize; 3],
     f: impl Fn(A, B, C) -> D + Send + Sync + 'static,
 ) -> Compute {
-    Box::new(move |r, mask| {
-        let (x, y, z) = (&A::Bits::bank(r)[a], &B::Bits::bank(r)[b], &C::Bits::bank(r)[c]);
-        let mut out = [D::Bits::default(); LANES];
-        for lane in 0..LANES {
-            out[lane] = f(A::of(x[lane]), B::of(y[lane]), C::of(z[lane])).bits();
+    struct Ternary<F, A, B, C, D>(usize, [usize; 3], F, PhantomData<fn(A, B, C) -> D>);
+
+    impl<A, B, C, D, F> Loop for Ternary<F, A, B, C, D>
+    where
+        A: Typed,
+        B: Typed,
+        C: Typed,
+        D: Typed,
+        F: Fn(A, B, C) -> D + Send + Sync + 'static,
+    {
+        #[inline(always)]
+        fn run(&self, r: &mut Registers, mask: u32) {
+            let &Self(d, [a, b, c], ref f, _) = self;
+            let (x, y, z) = (&A::Bits::bank(r)[a], &B::Bits::bank(r)[b], &C::Bits::bank(r)[c]);
+            let mut out = [D::Bits::default(); LANES];
+            for lane in 0..LANES {
+                out[lane] = f(A::of(x[lane]), B::of(y[lane]), C::of(z[lane])).bits();
+            }
+            r.store(d, mask, &out);
         }
-        r.store(d, mask, &out);
-    })
+    }
+
+    compute(Ternary(d, from, f, PhantomData))
 }
 
 /// One bit per lane from `f(a, b)`.

@@ -124,11 +124,12 @@ fn mma(b: &mut Builder<'_>) -> Result<()> {
         }
         let mut out = [[0u32; LANES]; 4];
         for row in 0..M {
-            let mut sums: [f32; N] = std::array::from_fn(|column| {
+            let mut sums = [0f32; N];
+            for (column, sum) in sums.iter_mut().enumerate() {
                 let place = place_c(row, column, half);
                 let bits = at(&from_c, place);
-                if half { f16_value((bits >> (16 * place.2)) as u16) } else { f32::from_bits(bits) }
-            });
+                *sum = if half { f16_value((bits >> (16 * place.2)) as u16) } else { f32::from_bits(bits) };
+            }
             for i in 0..k {
                 for column in 0..N {
                     sums[column] += left[row][i] * right[i][column];

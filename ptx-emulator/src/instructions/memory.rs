@@ -2,8 +2,9 @@
 
 use super::lanes::LANES;
 use super::moves::space;
+use crate::error::Fault;
 use crate::execute::requests::Requests;
-use crate::execute::spaces::{Request, WIDEST, resolve};
+use crate::execute::spaces::{WIDEST, resolve};
 use crate::execute::warp::lanes;
 use crate::execute::{Block, Warp};
 use crate::parse::syntax::Space;
@@ -52,12 +53,19 @@ pub(super) fn address_of(warp: &Warp, address: Address, lane: usize) -> u64 {
 /// The addresses of all lanes; those of lanes that are not active mean nothing.
 #[inline]
 fn addresses(warp: &Warp, address: Address) -> [u64; LANES] {
-    let offset = address.offset;
+    let (offset, mut all) = (address.offset, [0; LANES]);
     if address.wide {
-        warp.registers.wides[address.index].map(|base| base.wrapping_add_signed(offset))
+        let base = &warp.registers.wides[address.index];
+        for lane in 0..LANES {
+            all[lane] = base[lane].wrapping_add_signed(offset);
+        }
     } else {
-        warp.registers.words[address.index].map(|base| u64::from(base).wrapping_add_signed(offset))
+        let base = &warp.registers.words[address.index];
+        for lane in 0..LANES {
+            all[lane] = u64::from(base[lane]).wrapping_add_signed(offset);
+        }
     }
+    all
 }
 
 /// Notes a request's traffic.
@@ -136,35 +144,78 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
 }
 
 fn loader(space: Space, address: Address, ty: Type, registers: Vec<Register>) -> Access {
+    let word = ty.bytes() == 4 && registers.iter().all(|r| r.bits == 32);
+    let indices = registers.iter().map(|r| r.index).collect::<Vec<_>>();
+    match indices[..] {
+        [a] if word => words(space, address, [a]),
+        [a, b] if word => words(space, address, [a, b]),
+        [a, b, c, d] if word => words(space, address, [a, b, c, d]),
+        _ => values(space, address, ty, registers),
+    }
+}
+
+/// Loads of 32-bit values, the most frequent ones.
+fn words<const N: usize>(space: Space, address: Address, registers: [usize; N]) -> Access {
+    let total = 4 * N;
+    Box::new(move |warp, block, mask| {
+        count(block, warp, address, space, total, (mask, false));
+        let places = addresses(warp, address);
+        let own = &mut warp.registers.words;
+        let put = |lane: usize, bytes: &[u8]| {
+            for (i, &register) in registers.iter().enumerate() {
+                let b = &bytes[4 * i..4 * i + 4];
+                own[register][lane] = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        };
+        let requests = Requests::new(space, &places, mask, total);
+        if requests.uniform().is_none() && block.load_together(warp.index, &requests, put)? {
+            return Ok(());
+        }
+        let data = one_by_one(warp, block, &requests, mask)?;
+        for (i, &register) in registers.iter().enumerate() {
+            let mut out = [0; LANES];
+            for lane in 0..LANES {
+                let d = &data[lane][4 * i..4 * i + 4];
+                out[lane] = u32::from_le_bytes([d[0], d[1], d[2], d[3]]);
+            }
+            warp.registers.store(register, mask, &out);
+        }
+        Ok(())
+    })
+}
+
+/// What each lane reads, by a request of its own; one place for all is read for all.
+fn one_by_one(
+    warp: &Warp,
+    block: &mut Block<'_>,
+    requests: &Requests<'_>,
+    mask: u32,
+) -> std::result::Result<[[u8; WIDEST]; LANES], Box<Fault>> {
+    let mut data = [[0; WIDEST]; LANES];
+    if requests.uniform().is_some() {
+        // Two readers are enough for whoever writes it without a barrier to be found.
+        for lane in lanes(mask).take(2) {
+            block.load(warp, &requests.one(lane), &mut data[0])?;
+        }
+        return Ok([data[0]; LANES]);
+    }
+    for lane in lanes(mask) {
+        block.load(warp, &requests.one(lane), &mut data[lane])?;
+    }
+    Ok(data)
+}
+
+/// Loads of any type.
+fn values(space: Space, address: Address, ty: Type, registers: Vec<Register>) -> Access {
     let (element, total) = (ty.bytes(), ty.bytes() * registers.len());
     Box::new(move |warp, block, mask| {
         count(block, warp, address, space, total, (mask, false));
-        let mut data = [[0; WIDEST]; LANES];
         let places = addresses(warp, address);
-        let first = places[mask.trailing_zeros() as usize % LANES];
-        let uniform = lanes(mask).all(|lane| places[lane] == first);
-        let together = Requests { space, addresses: &places, mask, bytes: total };
-        if uniform && resolve(space, first).0 != Space::Local {
-            // One place for all: two readers are enough for whoever writes it without a barrier to be found.
-            for lane in lanes(mask).take(2) {
-                block.load(warp, &Request { space, lane, address: first, bytes: total }, &mut data[0])?;
-            }
-            data = [data[0]; LANES];
-        } else if !block.load_together(warp, &together, &mut data)? {
-            for lane in lanes(mask) {
-                let request = Request { space, lane, address: places[lane], bytes: total };
-                block.load(warp, &request, &mut data[lane])?;
-            }
-        }
-        if element == 4 && registers.iter().all(|r| r.bits == 32) {
-            for (i, register) in registers.iter().enumerate() {
-                let out = std::array::from_fn(|lane| {
-                    let d = &data[lane][4 * i..4 * i + 4];
-                    u32::from_le_bytes([d[0], d[1], d[2], d[3]])
-                });
-                warp.registers.store(register.index, mask, &out);
-            }
-            return Ok(());
+        let requests = Requests::new(space, &places, mask, total);
+        let mut data = [[0; WIDEST]; LANES];
+        let put = |lane: usize, bytes: &[u8]| data[lane][..total].copy_from_slice(bytes);
+        if requests.uniform().is_some() || !block.load_together(warp.index, &requests, put)? {
+            data = one_by_one(warp, block, &requests, mask)?;
         }
         for (i, register) in registers.iter().enumerate() {
             for lane in lanes(mask) {
@@ -198,13 +249,12 @@ fn storer(space: Space, address: Address, ty: Type, registers: Vec<Register>) ->
             }
         }
         let places = addresses(warp, address);
-        let together = Requests { space, addresses: &places, mask, bytes: total };
-        if block.store_together(warp, &together, &data)? {
+        let requests = Requests::new(space, &places, mask, total);
+        if block.store_together(warp.index, &requests, &data)? {
             return Ok(());
         }
         for lane in lanes(mask) {
-            let request = Request { space, lane, address: places[lane], bytes: total };
-            block.store(warp, &request, &data[lane])?;
+            block.store(warp, &requests.one(lane), &data[lane])?;
         }
         Ok(())
     })

@@ -17,6 +17,7 @@ pub(crate) mod memory;
 mod moves;
 pub(crate) mod numbers;
 pub(crate) mod product;
+mod vector;
 mod warp;
 mod wgmma;
 
