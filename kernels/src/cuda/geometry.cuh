@@ -55,6 +55,15 @@ DEVICE int voxel_index(const Geometry &geometry, int batch, int depth, int heigh
     return ((batch * geometry.image[0] + depth) * geometry.image[1] + height) * geometry.image[2] + width;
 }
 
+// What a tap adds to a row's voxel times the stride, an axis at a time; taps count along the width first.
+DEVICE void tap_shift(const Geometry &geometry, int tap, int (&shift)[3]) {
+    int rest = tap;
+    shift[2] = rest % geometry.kernel[2] * geometry.dilation[2] - geometry.low[2];
+    rest /= geometry.kernel[2];
+    shift[1] = rest % geometry.kernel[1] * geometry.dilation[1] - geometry.low[1];
+    shift[0] = rest / geometry.kernel[1] * geometry.dilation[0] - geometry.low[0];
+}
+
 // Where tap `tap` of a voxel goes in a grid twice as fine, of kernel 2 and stride 2; `row` counts the coarse voxels.
 DEVICE i64 doubled_index(const Geometry &geometry, u32 row, u32 tap) {
     const Row from = row_at(row, geometry);

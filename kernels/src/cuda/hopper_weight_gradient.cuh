@@ -53,11 +53,7 @@ struct HopperWeightGradient {
         if (warp == Stages::CONSUMERS / 32) {
             if (lane == 0) {
                 int shift[3];
-                int rest = blockIdx.y;
-                shift[2] = rest % geometry.kernel[2] * geometry.dilation[2] - geometry.low[2];
-                rest /= geometry.kernel[2];
-                shift[1] = rest % geometry.kernel[1] * geometry.dilation[1] - geometry.low[1];
-                shift[0] = rest / geometry.kernel[1] * geometry.dilation[0] - geometry.low[0];
+                tap_shift(geometry, blockIdx.y, shift);
                 stages.produce(count, [&](int iteration, u32 tile, u32 barrier) {
                     const Box<VOXELS_LOG> box(arguments.boxes, begin + iteration);
 #pragma unroll

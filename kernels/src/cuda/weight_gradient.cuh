@@ -90,11 +90,7 @@ struct WeightGradient {
         const i64 pitch = source ? arguments.pitch[1] : arguments.pitch[0];
 
         int shift[3];
-        int rest = blockIdx.y;
-        shift[2] = rest % geometry.kernel[2] * geometry.dilation[2] - geometry.low[2];
-        rest /= geometry.kernel[2];
-        shift[1] = rest % geometry.kernel[1] * geometry.dilation[1] - geometry.low[1];
-        shift[0] = rest / geometry.kernel[1] * geometry.dilation[0] - geometry.low[0];
+        tap_shift(geometry, blockIdx.y, shift);
 
         const int begin = blockIdx.z * arguments.iterations;
         const int count = min(arguments.iterations, (arguments.rows + STEP - 1) / STEP - begin);
