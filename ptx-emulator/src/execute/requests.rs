@@ -51,10 +51,10 @@ impl<'a> Requests<'a> {
         Self { space, addresses, mask, bytes, ends: [low, high], all }
     }
 
-    /// The one request that all lanes make, if it is one, and not to memory that each has for itself.
-    pub fn uniform(&self) -> Option<u64> {
+    /// Whether all lanes ask for one place, and not in memory that each has for itself.
+    pub fn uniform(&self) -> bool {
         let [low, high] = self.ends;
-        (low == high && resolve(self.space, low).0 != Space::Local).then_some(low)
+        low == high && resolve(self.space, low).0 != Space::Local
     }
 
     /// The request of a lane.
@@ -121,8 +121,8 @@ impl Block<'_> {
         }
     }
 
-    /// Reads what the lanes of a warp ask for, if it lies in one place, and gives the bytes of each to `put`; otherwise
-    /// nothing is done, and each lane must read by itself.
+    /// Reads what the lanes of a warp ask for, if it lies within one array or allocation, and gives the bytes of each to
+    /// `put`; otherwise, or where one read does for all, nothing is done, and lanes must read one by one.
     #[inline(always)]
     pub fn load_together(
         &mut self,
@@ -132,6 +132,9 @@ impl Block<'_> {
     ) -> Result<bool> {
         let (me, uninitialised_too) = (self.me(warp, 0, false), self.options.uninitialised);
         let bytes = requests.bytes;
+        if requests.uniform() {
+            return Ok(false);
+        }
         let Some(place) = self.place(warp, requests, false) else { return Ok(false) };
         if !place.races && !uninitialised_too {
             for lane in lanes(requests.mask) {

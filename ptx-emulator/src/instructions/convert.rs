@@ -27,6 +27,13 @@ struct How {
     relu: bool,
 }
 
+impl How {
+    /// Rounding and nothing else.
+    fn plain(rounding: Rounding) -> Self {
+        Self { rounding, whole: None, flush: false, saturate: false, relu: false }
+    }
+}
+
 fn read(bits: u64, ty: Type) -> Value {
     match ty {
         Type::F16 => Value::Float(f16_value(bits as u16).into()),
@@ -194,13 +201,13 @@ pub(super) fn decode(b: &mut Builder<'_>) -> Result<()> {
 
 /// Between integers without clamping: extended from the narrower of the two.
 fn integers(a: Register, d: Register, to: Type, from: Type) -> Compute {
-    let extend = |ty: Type, width: u32| {
-        let (shift, signed) = (width - ty.bytes() as u32 * 8, ty.signed());
+    let extend = |ty: Type| {
+        let (shift, signed) = (64 - ty.bytes() as u32 * 8, ty.signed());
         move |bits: u64| {
             if signed { ((bits << shift) as i64 >> shift) as u64 } else { bits << shift >> shift }
         }
     };
-    let (read, write) = (extend(from, 64), extend(to, 64));
+    let (read, write) = (extend(from), extend(to));
     let keep = if d.bits == 16 { 0xffff } else { u64::MAX };
     let f = move |bits: u64| write(read(bits)) & keep;
     match (to, from) {
@@ -219,8 +226,7 @@ fn integers(a: Register, d: Register, to: Type, from: Type) -> Compute {
 
 /// Conversions that kernels make all the time, without branches; they give what [`convert`] gives.
 fn frequent(a: Register, d: Register, types: (Type, Type), how: How) -> Option<Compute> {
-    let plain = How { rounding: how.rounding, whole: None, flush: false, saturate: false, relu: false };
-    if how != plain {
+    if how != How::plain(how.rounding) {
         return None;
     }
     Some(match (types, how.rounding) {
@@ -274,8 +280,7 @@ fn packed(b: &mut Builder<'_>, to: Type, from: Type, how: How) -> Result<()> {
     let element = if to == Type::F16x2 { Type::F16 } else { Type::Bf16 };
     let d = b.dst(to)?;
     let [high, low] = [b.src(1, Type::F32)?, b.src(2, Type::F32)?];
-    let plain = How { rounding: Rounding::Even, whole: None, flush: false, saturate: false, relu: false };
-    let compute = if element == Type::Bf16 && how == plain {
+    let compute = if element == Type::Bf16 && how == How::plain(Rounding::Even) {
         binary(d, [high, low], |high: u32, low: u32| bf16_bits(high) << 16 | bf16_bits(low))
     } else {
         let half = move |x: u32| convert(x.into(), (element, Type::F32), how) as u32 & 0xffff;
@@ -293,10 +298,10 @@ mod tests {
     fn what_is_quick_is_what_is_general() {
         let ends =
             [0, 1, 0xfff, 0x1000, 0x1001, 0x3000, 0x7fff, 0x8000, 0x8001, 0x1_8000, 0x7f_e000, 0x7f_ffff];
-        let how = |rounding| How { rounding, whole: None, flush: false, saturate: false, relu: false };
         for upper in 0..1u32 << 9 {
             for bits in ends.map(|end| upper << 23 | end) {
-                let general = |ty, rounding| convert(bits.into(), (ty, Type::F32), how(rounding)) as u32;
+                let general =
+                    |ty, rounding| convert(bits.into(), (ty, Type::F32), How::plain(rounding)) as u32;
                 assert_eq!(bf16_bits(bits), general(Type::Bf16, Rounding::Even), "{bits:#x}");
                 assert_eq!(tf32_bits(bits), general(Type::Tf32, Rounding::Away), "{bits:#x}");
             }

@@ -168,7 +168,7 @@ fn words<const N: usize>(space: Space, address: Address, registers: [usize; N]) 
             }
         };
         let requests = Requests::new(space, &places, mask, total);
-        if requests.uniform().is_none() && block.load_together(warp.index, &requests, put)? {
+        if block.load_together(warp.index, &requests, put)? {
             return Ok(());
         }
         let data = one_by_one(warp, block, &requests, mask)?;
@@ -192,7 +192,7 @@ fn one_by_one(
     mask: u32,
 ) -> std::result::Result<[[u8; WIDEST]; LANES], Box<Fault>> {
     let mut data = [[0; WIDEST]; LANES];
-    if requests.uniform().is_some() {
+    if requests.uniform() {
         // Two readers are enough for whoever writes it without a barrier to be found.
         for lane in lanes(mask).take(2) {
             block.load(warp, &requests.one(lane), &mut data[0])?;
@@ -214,7 +214,7 @@ fn values(space: Space, address: Address, ty: Type, registers: Vec<Register>) ->
         let requests = Requests::new(space, &places, mask, total);
         let mut data = [[0; WIDEST]; LANES];
         let put = |lane: usize, bytes: &[u8]| data[lane][..total].copy_from_slice(bytes);
-        if requests.uniform().is_some() || !block.load_together(warp.index, &requests, put)? {
+        if !block.load_together(warp.index, &requests, put)? {
             data = one_by_one(warp, block, &requests, mask)?;
         }
         for (i, register) in registers.iter().enumerate() {
