@@ -171,6 +171,32 @@ fn a_folder_goes_on_past_a_bad_file_and_ends_with_failure() {
 }
 
 #[test]
+fn one_scan_may_go_into_a_folder() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let weights = weights(folder, "w.safetensors", 1, 1, None);
+    let path = |name: &str| folder.join(name);
+    write_nifti(&path("a.nii.gz"), &scan([20, 17, 9], 0.0), ElementType::Int16).unwrap();
+    predict(&weights, &path("a.nii.gz"), &path("single.nii.gz"), &[]);
+    // A folder that is there, and one that is named as such.
+    fs::create_dir(path("there")).unwrap();
+    predict(&weights, &path("a.nii.gz"), &path("there"), &["--probabilities", text(&path("p/"))]);
+    predict(&weights, &path("a.nii.gz"), &path("new/"), &[]);
+    let labels = assert_same_place(&path("a.nii.gz"), &path("single.nii.gz"));
+    for out in ["there/a.nii.gz", "new/a.nii.gz"] {
+        assert_eq!(assert_same_place(&path("a.nii.gz"), &path(out)).voxels, labels.voxels);
+    }
+    assert!(path("p/a_0001.nii.gz").is_file());
+    let refuse = |code: i32, input: &str, out: &str| {
+        let (input, out) = (path(input), path(out));
+        fail(code, &["predict", "--weights", &weights, "--input", text(&input), "--out", text(&out)])
+    };
+    assert!(refuse(2, "a.nii.gz", "").contains("replace the input"));
+    assert!(refuse(2, "a.nii.gz", "unknown").contains("a folder ends in /"));
+    assert!(refuse(1, "missing.nii.gz", "unknown").contains("missing.nii.gz"));
+}
+
+#[test]
 fn channels_come_in_one_file_or_in_several() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();

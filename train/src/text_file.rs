@@ -28,6 +28,15 @@ pub(crate) fn read_text(path: &Path, longest: u64) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::file(path, "is not UTF-8 text"))
 }
 
+/// The JSON of a file of at most `longest` bytes.
+///
+/// # Errors
+/// Those of [`read_text`]; text that is not JSON.
+pub(crate) fn read_json(path: &Path, longest: u64) -> Result<serde_json::Value> {
+    serde_json::from_str(&read_text(path, longest)?)
+        .map_err(|error| Error::file(path, format!("is not JSON: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +49,12 @@ mod tests {
         assert!(read_text(file.path(), 3).unwrap_err().to_string().contains("longer than the 3 bytes"));
         std::fs::write(file.path(), b"a\xff").unwrap();
         assert!(read_text(file.path(), 4).unwrap_err().to_string().contains("not UTF-8"));
+        std::fs::write(file.path(), "steps = 3\n").unwrap();
+        assert!(
+            read_json(file.path(), 20)
+                .unwrap_err()
+                .to_string()
+                .contains("is not JSON: expected value at line 1")
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Which cases train and which validate: as a file says, or a share drawn by the seed.
 
-use crate::text_file::{LONGEST_LIST, read_text};
+use crate::text_file::{LONGEST_LIST, read_json};
 use crate::{Error, Result};
 use genesis_tensor::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
@@ -30,8 +30,7 @@ impl Split {
     /// # Errors
     /// A file that cannot be read or has another form; a key that leads nowhere.
     pub fn read(path: &Path, key: Option<&str>) -> Result<Self> {
-        let text = read_text(path, LONGEST_LIST)?;
-        let json: Value = serde_json::from_str(&text).map_err(|error| Error::file(path, error))?;
+        let json = read_json(path, LONGEST_LIST)?;
         let mut value = &json;
         for part in key.iter().flat_map(|key| key.split('.')) {
             let inner = match value {

@@ -33,6 +33,7 @@ which it sees the middle, and writes a table: path, group, x, y, z, probability_
 
 Examples:
   genesis predict --weights runs/liver/checkpoints/best.safetensors --input scan.nii.gz --out labels.nii.gz
+  genesis predict --weights best.safetensors --input scan.nii.gz --out labels/          # labels/scan.nii.gz
   genesis predict --weights best.safetensors --input scans/ --out labels/ --flips --precision bf16
   genesis predict --weights best.safetensors --input study/series3/ --out series3-liver.nii.gz
   genesis predict --weights best.safetensors --input ct.mhd --out ct-liver.mhd --largest-component
@@ -48,7 +49,7 @@ pub struct PredictArgs {
     /// A volume (of DICOM a series' folder or file), or a folder of volumes; for a classifier also a table
     #[arg(long, value_name = "FILE|DIR")]
     input: PathBuf,
-    /// The label file; for a folder, a folder that gets files of the same names; of a classifier FILE.csv
+    /// The label file, or a folder that gets files of the same names; of a classifier FILE.csv
     #[arg(long, value_name = "FILE|DIR")]
     out: PathBuf,
     /// Folder the volumes of a table lie below [default: the table's]
@@ -108,6 +109,7 @@ pub fn run(args: &PredictArgs, common: &Common) -> Result<()> {
     if !(0.0..1.0).contains(&args.overlap) {
         return Err(Error::Usage(format!("--overlap {}: it must be at least 0 and below 1", args.overlap)));
     }
+    std::fs::metadata(&args.input).map_err(Error::io("read", &args.input))?;
     let state = read_checkpoint(&args.weights)?.state;
     let task = TaskDescription::from_metadata(&state.metadata);
     if task

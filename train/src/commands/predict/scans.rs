@@ -28,20 +28,28 @@ pub(super) fn is_series(args: &PredictArgs) -> bool {
     args.input.is_dir() && !args.out.is_dir() && is_volume_name(&args.out) && is_volume(&args.input)
 }
 
-/// The scan a single file or a series names.
+/// The scan a single file or a series names. A folder as `--out` gets it under the name it would have among others.
 pub(super) fn of_file(args: &PredictArgs, task: &TaskDescription) -> Result<Scan> {
-    if args.out.is_dir() {
-        return Err(Error::Usage(format!("--out {} is a folder, but --input is a file", args.out.display())));
-    }
-    if !is_volume_name(&args.out) {
-        return Err(Error::Usage(format!("--out {}: the name is of no volume format", args.out.display())));
-    }
-    if same(&args.input, &args.out) {
-        return Err(Error::Usage(format!("--out {} would replace the input", args.out.display())));
+    let folder = is_folder_name(&args.out);
+    if !folder && !is_volume_name(&args.out) {
+        let out = args.out.display();
+        return Err(Error::Usage(format!(
+            "--out {out}: the name is of no volume format (.nii.gz, .mha, .nrrd, …); a folder ends in /"
+        )));
     }
     let alone = || ScanFiles { files: vec![args.input.clone()], options: options(args), chosen: false };
-    let files = channels_beside(&args.input, task, args).map_or_else(alone, |(_, files)| files);
-    Ok(Scan { files, out: args.out.clone(), probabilities: args.probabilities.clone() })
+    let (name, files) = match channels_beside(&args.input, task, args) {
+        Some((name, files)) => (name.into(), files),
+        None => (args.input.file_name().map_or_else(|| args.input.clone(), PathBuf::from), alone()),
+    };
+    let beside = args.input.parent().unwrap_or(Path::new(""));
+    let target = written_name(beside, name);
+    let out = if folder { args.out.join(&target) } else { args.out.clone() };
+    if files.files.iter().any(|file| same(file, &out)) {
+        return Err(Error::Usage(format!("--out {} would replace the input", out.display())));
+    }
+    let within = |path: &PathBuf| if is_folder_name(path) { path.join(&target) } else { path.clone() };
+    Ok(Scan { files, out, probabilities: args.probabilities.as_ref().map(within) })
 }
 
 /// The scans of a folder; files of several channels belong together by name.
@@ -182,6 +190,16 @@ fn of_sequences(task: &TaskDescription) -> bool {
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     split_extension(&name).0.to_string()
+}
+
+/// Whether results are to lie in a folder of this name: one that is there, or is called one.
+fn is_folder_name(path: &Path) -> bool {
+    path.is_dir()
+        || path
+            .as_os_str()
+            .as_encoded_bytes()
+            .last()
+            .is_some_and(|&last| std::path::is_separator(last.into()))
 }
 
 fn same(a: &Path, b: &Path) -> bool {

@@ -2,7 +2,7 @@
 //! 2022), and of nnU-Net (version 2 turns the labels around and lists no files).
 
 use super::{CaseFiles, Dataset, NamedLabel, folders, stem};
-use crate::text_file::{LONGEST_LIST, read_text};
+use crate::text_file::{LONGEST_LIST, read_json};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
@@ -13,8 +13,7 @@ use std::path::{Component, Path, PathBuf};
 /// A file that is not JSON or has no labels; a listed file that is missing or lies outside the folder.
 pub fn open(root: &Path) -> Result<Dataset> {
     let path = root.join("dataset.json");
-    let text = read_text(&path, LONGEST_LIST)?;
-    let json: Value = serde_json::from_str(&text).map_err(|error| Error::file(&path, error))?;
+    let json = read_json(&path, LONGEST_LIST)?;
     let labels = labels(&json).map_err(|cause| Error::file(&path, cause))?;
     let names = json.get("channel_names").or_else(|| json.get("modality"));
     let channels = names.map(numbered).unwrap_or_default();
