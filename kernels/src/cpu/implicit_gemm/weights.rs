@@ -113,8 +113,11 @@ fn run<S: Element, T: Turned<S>>(
     let (axes, taps) = (Axis::reading_image(geometry), geometry.taps());
     let unfolded = inputs <= FEW_CHANNELS && taps > 1;
     let most = (TASK_ROWS / taps).clamp(64, TASK_INPUTS);
-    let group = inputs.div_ceil(inputs.div_ceil(most)).next_multiple_of(16).min(inputs);
     let places: usize = axes.iter().map(Axis::density).product();
+    // With a stride a position reads several places: more inputs than this would leave the L2 cache.
+    let held = PACKED_BYTES / (places * FEWEST_VOXELS * kernel.element);
+    let most = if held < most { (held / kernel.rows * kernel.rows).max(16) } else { most };
+    let group = inputs.div_ceil(inputs.div_ceil(most)).next_multiple_of(16).min(inputs);
     let most = (PACKED_BYTES / (places * group * kernel.element)).clamp(FEWEST_VOXELS, BLOCK_VOXELS);
     let mut list = blocks(&axes, geometry.batch, most);
     if unfolded {
