@@ -5,7 +5,7 @@ use super::cube::{self, Emit, HalfPlanes, MOST, Planes, Voxels};
 use super::product::{self, Block};
 use super::scheme::Scheme;
 use super::weights::{self, Transformed};
-use super::{Grid, Panels, Scratch, Source};
+use super::{Grid, LINE, Panels, Scratch, Source};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::Weights;
 use crate::cpu::vector::{Vector, VectorElement};
@@ -57,12 +57,13 @@ impl<E: VectorElement> Forward<'_, E> {
         let zeros = vec![E::zeroed(); panels.most_padded()];
         let lanes = self.lanes;
         let words = if PAIRS { lanes / 2 } else { lanes };
-        let cubes = [(N0 * N * N + 1) * words, (N0 * N * N + 1) * lanes];
+        let layouts = |vectors: usize, words: usize| Cubes::new(N0 * N * N, vectors, words);
         // A single chunk stays transformed while the blocks use the space of the sums one after another.
         let together = if panels.chunks.len() == 1 { 1 } else { self.blocks };
-        let vectors = [panels.most_padded() / lanes, together * panels.width / lanes];
-        let input = self.tiles * vectors[0] * cubes[0];
-        let scratch = Scratch::new(cx.pool.threads(), input + self.tiles * vectors[1] * cubes[1])?;
+        let input = layouts(panels.most_padded() / lanes, words);
+        let sums = layouts(together * panels.width / lanes, lanes);
+        let split = self.tiles * input.tile;
+        let scratch = Scratch::new(cx.pool.threads(), split + self.tiles * sums.tile)?;
         let ranges: Vec<Range<usize>> = (0..self.grid.tiles())
             .step_by(self.tiles)
             .map(|first| first..self.grid.tiles().min(first + self.tiles))
@@ -90,10 +91,10 @@ impl<E: VectorElement> Forward<'_, E> {
                     tiles: range.clone(),
                     blocks: group * self.blocks..panels.blocks.min((group + 1) * self.blocks),
                     together,
-                    cubes,
-                    vectors,
                     input: space,
-                    sums: space.wrapping_add(input),
+                    input_cubes: input,
+                    sums: space.wrapping_add(split),
+                    sums_cubes: sums,
                     outputs: &outputs,
                     scheme: PhantomData,
                 });
@@ -113,6 +114,40 @@ struct Output<E> {
     pitch: [usize; 3],
 }
 
+/// Transformed cubes, `[tile][cube][point][vector of the cube][word]`: as many vectors of channels share a
+/// cube as fill a line at every point. Each transform works on a few kilobytes; the products, which jump
+/// from cube to cube, read whole lines, and have the arithmetic to hide the jumps.
+#[derive(Clone, Copy)]
+struct Cubes {
+    /// Words of a vector at a point.
+    words: usize,
+    /// Words from one cube to the next.
+    cube: usize,
+    /// Words from one tile to the next.
+    tile: usize,
+}
+
+impl Cubes {
+    fn new(points: usize, vectors: usize, words: usize) -> Self {
+        // A line more than it holds: the same point of all cubes must not fall into one set of the cache.
+        let cube = (points + 1) * LINE;
+        Self { words, cube, tile: (vectors * words).div_ceil(LINE) * cube }
+    }
+
+    /// The first word of a vector of channels of a tile.
+    #[inline(always)]
+    fn at(&self, tile: usize, vector: usize) -> usize {
+        let word = vector * self.words;
+        tile * self.tile + word / LINE * self.cube + word % LINE
+    }
+
+    /// Words from one vector of a tile to the next, both of one product.
+    #[inline(always)]
+    fn vector(&self) -> usize {
+        if self.words == LINE { self.cube } else { self.words }
+    }
+}
+
 /// A block of tiles for some blocks of output channels.
 struct Piece<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, const N: usize, const PAIRS: bool>
 {
@@ -124,16 +159,10 @@ struct Piece<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, cons
     blocks: Range<usize>,
     /// Blocks whose sums are held at the same time.
     together: usize,
-    /// Words of a transformed cube of one vector of channels, of the input and of the sums. One vector
-    /// more than it holds: the same point of all cubes must not fall into one set of the cache.
-    cubes: [usize; 2],
-    /// Vectors of channels of a tile, of the input and of the sums.
-    vectors: [usize; 2],
-    /// `[tile][vector][point][lanes]`: each transform works on consecutive memory; the products jump, but
-    /// have the arithmetic to hide it.
     input: *mut f32,
-    /// The same.
+    input_cubes: Cubes,
     sums: *mut f32,
+    sums_cubes: Cubes,
     outputs: &'a [Output<E>],
     scheme: PhantomData<(D, S)>,
 }
@@ -176,7 +205,7 @@ impl<
     unsafe fn run<V: Vector>(self) {
         let panels = &self.job.panels;
         let words = if PAIRS { V::LANES / 2 } else { V::LANES };
-        let [input_row, sums_row] = [0, 1].map(|side| self.vectors[side] * self.cubes[side]);
+        let turns = self.tiles.len().div_ceil(rows_of::<V>());
         for first in self.blocks.clone().step_by(self.together) {
             let blocks = first..self.blocks.end.min(first + self.together);
             for (number, chunk) in panels.chunks.iter().enumerate() {
@@ -192,21 +221,28 @@ impl<
                         for (index, block) in blocks.clone().enumerate() {
                             let vectors = weights.add((block * panels.depth + chunk.word) * panels.width);
                             let vector = index * panels.width / V::LANES;
-                            for tile in (0..self.tiles.len()).step_by(rows_of::<V>()) {
+                            let next = if index + 1 < blocks.len() {
+                                vectors.wrapping_add(panels.depth * panels.width)
+                            } else {
+                                let block = blocks.start * panels.depth + chunk.word;
+                                weights.wrapping_add(self.transformed.plane + block * panels.width)
+                            };
+                            let lines = chunk.padded / V::LANES * words * panels.width / LINE;
+                            let lines = lines.div_ceil(turns);
+                            for turn in 0..turns {
+                                let tile = turn * rows_of::<V>();
                                 let product = Block {
-                                    broadcast: self.input.add(tile * input_row + point * words),
-                                    row: input_row,
-                                    step: 1,
-                                    group: self.cubes[0],
+                                    broadcast: self.input.add(self.input_cubes.at(tile, 0) + point * LINE),
+                                    row: self.input_cubes.tile,
+                                    group: self.input_cubes.cube,
                                     groups: chunk.padded / V::LANES,
                                     vectors,
-                                    vectors_step: panels.width,
                                     vectors_group: panels.width * words,
-                                    sums: self
-                                        .sums
-                                        .add(tile * sums_row + vector * self.cubes[1] + point * V::LANES),
-                                    sums_row,
-                                    sums_vector: self.cubes[1],
+                                    ahead: next.wrapping_add(turn * lines * LINE),
+                                    ahead_lines: lines,
+                                    sums: self.sums.add(self.sums_cubes.at(tile, vector) + point * LINE),
+                                    sums_row: self.sums_cubes.tile,
+                                    sums_vector: self.sums_cubes.vector(),
                                     fresh: number == 0,
                                 };
                                 match (V::LANES, panels.width / V::LANES, PAIRS) {
@@ -268,11 +304,10 @@ impl<
             for channel in (0..chunk.padded).step_by(V::LANES) {
                 let count = chunk.count.saturating_sub(channel);
                 let from = Voxels { voxels: &voxels, next: &next, channel, count };
-                let cube = position * self.vectors[0] + channel / V::LANES;
+                let cube = self.input_cubes.at(position, channel / V::LANES);
                 // SAFETY: the caller's contract.
                 unsafe {
-                    let plane = if PAIRS { V::LANES / 2 } else { V::LANES };
-                    let mut to = Planes { at: self.input.add(cube * self.cubes[0]), plane };
+                    let mut to = Planes { at: self.input.add(cube), plane: LINE };
                     if PAIRS {
                         cube::apply::<V, D::Input, S::Input, N0, N0, N, N>(&from, &mut HalfPlanes(to));
                     } else {
@@ -299,8 +334,7 @@ impl<
                 let own = channel - output.first;
                 // SAFETY: the tile's first voxel lies inside the output.
                 unsafe {
-                    let cube = position * self.vectors[1] + (channel - first) / V::LANES;
-                    let at = self.sums.add(cube * self.cubes[1]);
+                    let at = self.sums.add(self.sums_cubes.at(position, (channel - first) / V::LANES));
                     let mut to = Tile::<E, M> {
                         to: output.at.get().add(start * output.channels + own),
                         pitch: output.pitch,
@@ -309,7 +343,7 @@ impl<
                         count: output.channels - own,
                     };
                     cube::apply::<V, D::Output, S::Output, N0, M0, N, M>(
-                        &Planes { at, plane: V::LANES },
+                        &Planes { at, plane: LINE },
                         &mut to,
                     );
                 }

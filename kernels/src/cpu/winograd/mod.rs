@@ -29,9 +29,12 @@ pub(crate) use plan::{Method, Size};
 use scheme::{Four, Two};
 use scratch::Scratch;
 
+/// Words of a cache line.
+const LINE: usize = 16;
+
 /// Words between the points of a buffer beyond their content: without, the same place of all points
-/// would fall into one set of the cache.
-const STAGGER: usize = 16;
+/// would fall into one set of the cache, and with a line alone into one bank of the memory.
+const STAGGER: usize = 17 * LINE;
 
 /// Consecutive channels of one source that are transformed together.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +174,7 @@ impl Convolution {
     ) -> Result<()> {
         let lanes = lanes(cx.isa);
         let channels: Vec<usize> = sources.iter().map(|source| source.channels).collect();
-        let (chunk, slab) = plan::weight_gradient(self.method, gradient.channels);
+        let (chunk, slab) = plan::weight_gradient(self.method, gradient.channels, lanes);
         let panels = Panels::new(&channels, gradient.channels, lanes, chunk, 2, self.method.pairs());
         let mirrored = channels.iter().sum::<usize>() > gradient.channels;
         let grid = if mirrored { self.transposed() } else { *self }.grid();

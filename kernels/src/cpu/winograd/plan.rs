@@ -144,12 +144,13 @@ const PIECES: usize = 16;
 /// Output channels of a piece, at least, where pieces share tiles: each transforms the tiles' input anew.
 const PIECE_OUTPUTS: usize = 128;
 /// Transformed weights larger than this are read from memory again for every piece: fewer, larger pieces.
-const LARGE_WEIGHTS: usize = 12 << 20;
+/// Measured on Zen 4 with AVX-512, on Zen 3 with AVX2.
+const LARGE_WEIGHTS: [usize; 2] = [12 << 20, 8 << 20];
 
 pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usize, lanes: usize) -> Blocking {
     let vectors = if lanes == 16 && outputs.is_multiple_of(64) { 4 } else { 2 };
     let word = if method.pairs() { 2 } else { 4 };
-    let large = method.points() * inputs * outputs * word > LARGE_WEIGHTS;
+    let large = method.points() * inputs * outputs * word > LARGE_WEIGHTS[usize::from(lanes < 16)];
     let chunk = if method == Method::TwoF32 { 64 } else { 128 };
     // Half of the L2 cache and no more: where it is backed by small pages, more collides in it.
     let wanted = match (large, outputs) {
@@ -168,11 +169,14 @@ pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usiz
 
 /// Input channels transformed together, and tiles of a slab, of a weight gradient: the transformed slab
 /// should stay near the core, the sums should not be read and written too often.
-pub(super) fn weight_gradient(method: Method, outputs: usize) -> (usize, usize) {
+pub(super) fn weight_gradient(method: Method, outputs: usize, lanes: usize) -> (usize, usize) {
     let many = outputs > 64;
     match method {
         Method::TwoF32 => (64, 96),
-        Method::FourF32 => (64, if many { 32 } else { 64 }),
+        // Measured on Zen 4 with AVX-512.
+        Method::FourF32 if lanes == 16 => (64, if many { 32 } else { 64 }),
+        // On Zen 3 with AVX2.
+        Method::FourF32 => (64, if many { 128 } else { 96 }),
         Method::TwoBf16 | Method::FourTwoBf16 => (128, if many { 256 } else { 128 }),
     }
 }

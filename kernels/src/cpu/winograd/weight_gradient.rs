@@ -9,7 +9,7 @@
 use super::cube::{self, Emit, Load, MOST, PairPlanes, Planes, Voxels};
 use super::product::{self, Block};
 use super::scheme::Scheme;
-use super::{Chunk, Grid, Panels, STAGGER, Scratch, Source};
+use super::{Chunk, Grid, LINE, Panels, STAGGER, Scratch, Source};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::WeightLayout;
 use crate::cpu::vector::{Vector, VectorElement};
@@ -119,18 +119,22 @@ impl<E: VectorElement> WeightGradient<'_, E> {
                 }
             });
         });
+        cx.pool.run(points, |point| {
+            // SAFETY: every part has a plane for each point, which this task alone touches.
+            let of = |part: usize| unsafe {
+                std::slice::from_raw_parts_mut(at.get().add((part * points + point) * plane), rows * area)
+            };
+            for part in 1..parts {
+                of(0).iter_mut().zip(of(part)).for_each(|(sum, value)| *sum += *value);
+            }
+        });
         let total = weights.len();
         let out = SendPointer(weights.as_mut_ptr());
         cx.pool.run(rows / self.lanes, |panel| {
             cx.isa.launch_vector(Finish::<D, S, M0, N0, M, N> {
                 panels,
                 row: panel * self.lanes,
-                sums: PartSums {
-                    at: at.get().wrapping_add(panel * self.lanes * area),
-                    plane,
-                    part: points * plane,
-                    parts,
-                },
+                sums: Planes { at: at.get().wrapping_add(panel * self.lanes * area), plane },
                 layout,
                 mirrored: self.mirrored,
                 out: out.get(),
@@ -351,12 +355,12 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
                         let product = Block {
                             broadcast: self.input.add(first * left.run + panel * left.panel + lane),
                             row: 1,
-                            step: left.width,
                             group: left.run,
                             groups: PRODUCT_RUNS.min(self.runs - first),
                             vectors: self.gradient.add(first * right.run + block * right.panel),
-                            vectors_step: right.width,
                             vectors_group: right.run,
+                            ahead: std::ptr::null(),
+                            ahead_lines: 0,
                             sums: self.sums.add(sums),
                             sums_row: right.width,
                             sums_vector: V::LANES,
@@ -375,30 +379,15 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
     }
 }
 
-/// The sums of all parts, added in order.
-struct PartSums {
-    at: *const f32,
-    plane: usize,
-    part: usize,
-    parts: usize,
-}
+/// Planes of sums, of which the next line of each is wanted next.
+struct Sums(Planes);
 
-/// One vector of them.
-struct PartVector<'a>(&'a PartSums, usize);
-
-impl<V: Vector> Load<V> for PartVector<'_> {
+impl<V: Vector> Load<V> for Sums {
     #[inline(always)]
     unsafe fn load(&self, index: usize) -> V {
-        let Self(sums, word) = self;
-        // SAFETY: every plane of every part is valid at this word.
-        unsafe {
-            let at = sums.at.add(word + index * sums.plane);
-            let mut value = V::load(at);
-            for part in 1..sums.parts {
-                value = value.add(V::load(at.add(part * sums.part)));
-            }
-            value
-        }
+        cube::prefetch(self.0.at.wrapping_add(index * self.0.plane + LINE));
+        // SAFETY: the caller's contract.
+        unsafe { self.0.load(index) }
     }
 }
 
@@ -407,7 +396,8 @@ struct Finish<'a, D, S, const M0: usize, const N0: usize, const M: usize, const 
     panels: &'a Panels,
     /// First of the rows, the padded input channels of all chunks.
     row: usize,
-    sums: PartSums,
+    /// Their sums: a plane a point, `[block of outputs][row][width]`.
+    sums: Planes,
     layout: WeightLayout,
     mirrored: bool,
     out: *mut f32,
@@ -441,11 +431,14 @@ impl<D: Scheme<M0, N0>, S: Scheme<M, N>, const M0: usize, const N0: usize, const
             }
         };
         let mut lanes = [[0.0f32; 16]; 27];
-        for row in 0..V::LANES.min(chunk.count.saturating_sub(self.row - before)) {
+        let rows = V::LANES.min(chunk.count.saturating_sub(self.row - before));
+        // Line after line of the sums.
+        for (block, row) in (0..panels.blocks).flat_map(|block| (0..rows).map(move |row| (block, row))) {
             let channel = chunk.of_all + self.row - before + row;
-            for first in (0..panels.outputs).step_by(V::LANES) {
-                let (block, lane) = (first / panels.width, first % panels.width);
-                let from = PartVector(&self.sums, (block * V::LANES + row) * panels.width + lane);
+            for lane in (0..panels.width).step_by(V::LANES) {
+                let first = block * panels.width + lane;
+                let word = (block * V::LANES + row) * panels.width + lane;
+                let from = Sums(Planes { at: self.sums.at.wrapping_add(word), ..self.sums });
                 // SAFETY: the sums are complete; `lanes` holds every tap.
                 unsafe {
                     cube::apply::<V, D::WeightGradient, S::WeightGradient, N0, 3, N, 3>(
