@@ -57,11 +57,11 @@ impl<E: VectorElement> Forward<'_, E> {
         let zeros = vec![E::zeroed(); panels.most_padded()];
         let lanes = self.lanes;
         let words = if PAIRS { lanes / 2 } else { lanes };
-        let layouts = |vectors: usize, words: usize| Cubes::new(N0 * N * N, vectors, words);
         // A single chunk stays transformed while the blocks use the space of the sums one after another.
         let together = if panels.chunks.len() == 1 { 1 } else { self.blocks };
-        let input = layouts(panels.most_padded() / lanes, words);
-        let sums = layouts(together * panels.width / lanes, lanes);
+        let points = N0 * N * N;
+        let input = Cubes::new(points, panels.most_padded() / lanes, words);
+        let sums = Cubes::new(points, together * panels.width / lanes, lanes);
         let split = self.tiles * input.tile;
         let scratch = Scratch::new(cx.pool.threads(), split + self.tiles * sums.tile)?;
         let ranges: Vec<Range<usize>> = (0..self.grid.tiles())
