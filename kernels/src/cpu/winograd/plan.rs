@@ -144,13 +144,16 @@ const PIECES: usize = 16;
 /// Output channels of a piece, at least, where pieces share tiles: each transforms the tiles' input anew.
 const PIECE_OUTPUTS: usize = 128;
 /// Transformed weights larger than this are read from memory again for every piece: fewer, larger pieces.
-/// Measured on Zen 4 with AVX-512, on Zen 3 with AVX2.
-const LARGE_WEIGHTS: [usize; 2] = [12 << 20, 8 << 20];
+/// Measured on Zen 4 with AVX-512.
+const LARGE_WEIGHTS: usize = 12 << 20;
+/// The same with narrower registers, on Zen 3 with AVX2.
+const LARGE_WEIGHTS_NARROW: usize = 8 << 20;
 
 pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usize, lanes: usize) -> Blocking {
     let vectors = if lanes == 16 && outputs.is_multiple_of(64) { 4 } else { 2 };
     let word = if method.pairs() { 2 } else { 4 };
-    let large = method.points() * inputs * outputs * word > LARGE_WEIGHTS[usize::from(lanes < 16)];
+    let limit = if lanes == 16 { LARGE_WEIGHTS } else { LARGE_WEIGHTS_NARROW };
+    let large = method.points() * inputs * outputs * word > limit;
     let chunk = if method == Method::TwoF32 { 64 } else { 128 };
     // Half of the L2 cache and no more: where it is backed by small pages, more collides in it.
     let wanted = match (large, outputs) {
