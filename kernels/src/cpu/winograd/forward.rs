@@ -2,6 +2,7 @@
 //! point with the transformed weights, and transformed back, all within a core's L2 cache.
 
 use super::cube::{self, Emit, HalfPlanes, MOST, Planes, Voxels};
+use super::plan::Blocking;
 use super::product::{self, Block};
 use super::scheme::Scheme;
 use super::weights::{self, Transformed};
@@ -22,10 +23,7 @@ pub(super) struct Forward<'a, E> {
     pub flip: bool,
     pub bias: Option<&'a [f32]>,
     pub panels: Panels,
-    /// Tiles of a block.
-    pub tiles: usize,
-    /// Blocks of output channels a piece computes.
-    pub blocks: usize,
+    pub blocking: Blocking,
     /// Channels of each result; all but the last are whole vectors.
     pub results: &'a [usize],
     /// Vector lanes of the instruction set.
@@ -57,19 +55,20 @@ impl<E: VectorElement> Forward<'_, E> {
         let zeros = vec![E::zeroed(); panels.most_padded()];
         let lanes = self.lanes;
         let words = if PAIRS { lanes / 2 } else { lanes };
+        let (tiles, blocks) = (self.blocking.tiles, self.blocking.blocks);
         // A single chunk stays transformed while the blocks use the space of the sums one after another.
-        let together = if panels.chunks.len() == 1 { 1 } else { self.blocks };
+        let together = if panels.chunks.len() == 1 { self.blocking.together } else { blocks };
         let points = N0 * N * N;
         let input = Cubes::new(points, panels.most_padded() / lanes, words);
         let sums = Cubes::new(points, together * panels.width / lanes, lanes);
-        let split = self.tiles * input.tile;
-        let scratch = Scratch::new(cx.pool.threads(), split + self.tiles * sums.tile)?;
+        let split = tiles * input.tile;
+        let scratch = Scratch::new(cx.pool.threads(), split + tiles * sums.tile)?;
         let ranges: Vec<Range<usize>> = (0..self.grid.tiles())
-            .step_by(self.tiles)
-            .map(|first| first..self.grid.tiles().min(first + self.tiles))
+            .step_by(tiles)
+            .map(|first| first..self.grid.tiles().min(first + tiles))
             .collect();
         // Blocks of channels outermost: their weights then stay in the L3 cache.
-        let groups = panels.blocks.div_ceil(self.blocks);
+        let groups = panels.blocks.div_ceil(blocks);
         let mut first = 0;
         let outputs: Vec<Output<E>> = outputs
             .iter_mut()
@@ -89,7 +88,7 @@ impl<E: VectorElement> Forward<'_, E> {
                     bias: &bias,
                     zeros: &zeros,
                     tiles: range.clone(),
-                    blocks: group * self.blocks..panels.blocks.min((group + 1) * self.blocks),
+                    blocks: group * blocks..panels.blocks.min((group + 1) * blocks),
                     together,
                     input: space,
                     input_cubes: input,

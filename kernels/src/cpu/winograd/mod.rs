@@ -145,10 +145,7 @@ impl Convolution {
         let blocking = plan::forward(self.method, grid.tiles(), all, outputs, lanes);
         let panels =
             Panels::new(&channels, outputs, lanes, blocking.chunk, blocking.vectors, self.method.pairs());
-        let blocks = blocking.blocks.min(panels.blocks);
-        let tiles = blocking.tiles;
-        let job =
-            forward::Forward { grid, sources, weights, flip, bias, panels, tiles, blocks, results, lanes };
+        let job = forward::Forward { grid, sources, weights, flip, bias, panels, blocking, results, lanes };
         match self.method {
             Method::TwoF32 => job.run::<Two, Two, 2, 4, 2, 4, false>(cx, values),
             Method::TwoBf16 => job.run::<Two, Two, 2, 4, 2, 4, true>(cx, values),

@@ -133,41 +133,60 @@ pub(super) struct Blocking {
     pub vectors: usize,
     /// Blocks of output channels of a piece.
     pub blocks: usize,
+    /// Blocks whose sums are held at the same time, if all input channels are one chunk.
+    pub together: usize,
 }
 
-/// Tiles are handled in sixes or fours.
-const TILE_STEP: usize = 12;
-/// Tiles of a piece that multiplies bf16 pairs.
+/// Tiles are handled in sixes, by portable code in fours.
+const TILE_STEP: usize = 6;
+const TILE_STEP_PORTABLE: usize = 12;
+/// Tiles of a piece: with their sums, half of the L2 cache and no more: where it is backed by small pages,
+/// more collides in it.
+const TILES: usize = 24;
+/// The same where bf16 pairs are multiplied.
 const PAIR_TILES: usize = 18;
+/// Transformed weights larger than this are read from memory again for every piece: fewer, larger pieces.
+/// Measured on Zen 4 with AVX-512.
+const LARGE_WEIGHTS: usize = 12 << 20;
+const LARGE_TILES: usize = 48;
+/// The same with narrower registers, on Zen 3 with AVX2.
+const LARGE_WEIGHTS_NARROW: usize = 8 << 20;
+const LARGE_TILES_NARROW: usize = 72;
 /// Pieces wanted, so that many threads share them evenly.
 const PIECES: usize = 16;
 /// Output channels of a piece, at least, where pieces share tiles: each transforms the tiles' input anew.
 const PIECE_OUTPUTS: usize = 128;
-/// Transformed weights larger than this are read from memory again for every piece: fewer, larger pieces.
-/// Measured on Zen 4 with AVX-512.
-const LARGE_WEIGHTS: usize = 12 << 20;
-/// The same with narrower registers, on Zen 3 with AVX2.
-const LARGE_WEIGHTS_NARROW: usize = 8 << 20;
 
 pub(super) fn forward(method: Method, tiles: usize, inputs: usize, outputs: usize, lanes: usize) -> Blocking {
-    let vectors = if lanes == 16 && outputs.is_multiple_of(64) { 4 } else { 2 };
+    let wide = lanes == 16;
+    let vectors = if wide && outputs.is_multiple_of(64) { 4 } else { 2 };
     let word = if method.pairs() { 2 } else { 4 };
-    let limit = if lanes == 16 { LARGE_WEIGHTS } else { LARGE_WEIGHTS_NARROW };
+    let (limit, large_tiles) = match wide {
+        true => (LARGE_WEIGHTS, LARGE_TILES),
+        false => (LARGE_WEIGHTS_NARROW, LARGE_TILES_NARROW),
+    };
     let large = method.points() * inputs * outputs * word > limit;
     let chunk = if method == Method::TwoF32 { 64 } else { 128 };
-    // Half of the L2 cache and no more: where it is backed by small pages, more collides in it.
-    let wanted = match (large, outputs) {
-        (true, _) => 4 * TILE_STEP,
-        (false, _) if method.pairs() => PAIR_TILES,
-        _ => 2 * TILE_STEP,
+    let wanted = match large {
+        true => large_tiles,
+        false if method.pairs() => PAIR_TILES,
+        false => TILES,
     };
-    let ranges = tiles.div_ceil(wanted);
-    let step = if lanes == 16 { TILE_STEP / 2 } else { TILE_STEP };
+    // An even number of large pieces: two threads then end together.
+    let ranges = match tiles.div_ceil(wanted) {
+        ranges if large && tiles > TILES => ranges.next_multiple_of(2),
+        ranges => ranges,
+    };
+    let step = if lanes == 4 { TILE_STEP_PORTABLE } else { TILE_STEP };
     let tiles = tiles.div_ceil(ranges).next_multiple_of(step);
     let width = vectors * lanes;
     let blocks = outputs.div_ceil(width);
     let groups = PIECES.div_ceil(ranges).min(outputs.div_ceil(PIECE_OUTPUTS));
-    Blocking { chunk, tiles, vectors, blocks: blocks.div_ceil(groups) }
+    let blocks = blocks.div_ceil(groups);
+    // Block by block the sums stay in the L2 cache, and the transformed input is read for each. Where a
+    // large piece's input has left that cache, it is read once, for all blocks.
+    let together = if large && !wide { blocks } else { 1 };
+    Blocking { chunk, tiles, vectors, blocks, together }
 }
 
 /// Input channels transformed together, and tiles of a slab, of a weight gradient: the transformed slab

@@ -91,6 +91,8 @@ fn every_tiling_and_format_matches_the_definition() {
         ([16, 16, 8], [[1; 2]; 3], [8, 8], 32),
         // Half of a block of outputs does not exist, nor do weights behind the last one.
         ([4, 4, 8], [[1; 2]; 3], [32, 16], 16),
+        // Weights of the gradient of the first input count as large, and its channels are one chunk.
+        ([4, 4, 5], [[1; 2]; 3], [160, 8], 64),
     ];
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         let cx = Context::with_isa(2, isa);

@@ -61,7 +61,7 @@ impl Layout {
 }
 
 /// Words that the sums of all parts may take.
-const MOST_SUMS: usize = 20 << 20;
+const MOST_SUMS: usize = 22 << 20;
 /// Parts wanted, so that many threads share them evenly.
 const PARTS: usize = 16;
 /// Fewer parts than this balance badly: then the threads share the work of every slab instead.
@@ -89,7 +89,8 @@ impl<E: VectorElement> WeightGradient<'_, E> {
         let rows: usize = panels.chunks.iter().map(|chunk| chunk.padded).sum();
         let plane = rows * area + STAGGER;
         let parts = (MOST_SUMS / (points * plane)).min(PARTS).min(tiles.div_ceil(self.slab));
-        let parts = if parts < FEWEST_PARTS { 1 } else { parts };
+        // A power of two: seven parts would keep one of two threads idle for an eighth of the time.
+        let parts = if parts < FEWEST_PARTS { 1 } else { 1 << parts.ilog2() };
         let length = tiles.div_ceil(parts).next_multiple_of(RUN);
         let parts = tiles.div_ceil(length);
         let slab = self.slab.min(length);
