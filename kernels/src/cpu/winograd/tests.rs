@@ -121,3 +121,40 @@ fn every_tiling_and_format_matches_the_definition() {
         }
     }
 }
+
+#[test]
+fn parts_shared_by_any_number_of_threads_give_the_same_bits() {
+    genesis_tensor::memory::set_poison(true);
+    // 648 tiles of F(4×4×4): four parts of two slabs, which differ in length. Two threads take whole parts,
+    // three and five share every slab.
+    let (extents, channels) = ([24, 24, 72], 8);
+    let [d, h, w] = extents;
+    let conv = Conv3d::same(3);
+    let (x, dy) = (random([1, d, h, w, channels], 1), random([1, d, h, w, channels], 2));
+    let weight =
+        Tensor::from_slice([channels, channels, 3, 3, 3], &vec![0.0; channels * channels * 27]).unwrap();
+    let bias = Tensor::from_slice([channels], &vec![0.0; channels]).unwrap();
+    let arrays = [&x, &weight, &bias].map(Array::from_tensor);
+    let wanted = conv.reference_backward(&arrays, &Array::from_tensor(&dy));
+    let [source, gradient] = [&x, &dy].map(|tensor| Source::<f32> { values: tensor.as_slice(), channels });
+    let low = [1; 3];
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for method in [Method::FourF32, Method::FourTwoBf16] {
+            let convolution = Convolution { batch: 1, input: extents, output: extents, low, method };
+            let results = [1, 2, 3, 5].map(|threads| {
+                let cx = Context::with_isa(threads, isa);
+                let mut dw = Tensor::unspecified(weight.shape(), DType::F32).unwrap();
+                let layout = WeightLayout { first: 0, output_stride: channels * 27, input_stride: 27 };
+                let result = dw.as_mut_slice().unwrap();
+                convolution.weight_gradient(&cx, &[source], gradient, layout, result).unwrap();
+                dw
+            });
+            let error = Array::from_tensor(&results[0]).relative_error(wanted[1].as_ref().unwrap());
+            let bound = if method.pairs() { 9.5e-3 } else { 1e-5 };
+            assert!(error < bound, "{isa} {method:?}: {error}");
+            let bits =
+                results.map(|dw| dw.as_slice().iter().map(|value: &f32| value.to_bits()).collect::<Vec<_>>());
+            assert!(bits.iter().all(|other| *other == bits[0]), "{isa} {method:?}");
+        }
+    }
+}

@@ -3,8 +3,9 @@
 //! A slab of tiles at a time, input and output gradient are transformed (`Bᵀ x`, `A dy`); at each point
 //! the input channels of all tiles times the output channels of all tiles are summed over the tiles; after
 //! the last slab `Gᵀ` brings the sums back. Where the sums are small, the tiles are divided into parts with
-//! sums of their own, one task each; otherwise the threads share the runs and the points of every slab. The
-//! parts and slabs depend on the shape alone, and so do the bits.
+//! sums of their own, one task each. Where the sums are large, or the parts would leave threads idle, the
+//! threads share the runs and the points of every slab. Parts and slabs depend on the shape alone, and so
+//! do the bits.
 
 use super::cube::{self, Emit, Load, MOST, PairPlanes, Planes, Voxels};
 use super::product::{self, Block};
@@ -62,10 +63,16 @@ impl Layout {
 
 /// Words that the sums of all parts may take.
 const MOST_SUMS: usize = 22 << 20;
-/// Parts wanted, so that many threads share them evenly.
+/// Parts at most: enough for many threads to share evenly.
 const PARTS: usize = 16;
 /// Fewer parts than this balance badly: then the threads share the work of every slab instead.
 const FEWEST_PARTS: usize = 4;
+
+/// Whether threads that take whole parts would be idle for more than an eighth of the time.
+fn wasteful(parts: usize, threads: usize) -> bool {
+    let capacity = parts.div_ceil(threads) * threads;
+    8 * (capacity - parts) > capacity
+}
 
 impl<E: VectorElement> WeightGradient<'_, E> {
     /// Writes the gradient of every weight, where `layout` says.
@@ -98,11 +105,13 @@ impl<E: VectorElement> WeightGradient<'_, E> {
             .map(|(panels, width)| Layout::new::<PAIRS>(points, panels, width));
         let split = slab / RUN * operands[0].run;
         let words = split + slab / RUN * operands[1].run;
-        let scratch = Scratch::new(if parts > 1 { cx.pool.threads() } else { 1 }, words)?;
+        let threads = cx.pool.threads();
+        let at_once = if wasteful(parts, threads) { 1 } else { threads };
+        let scratch = Scratch::new(at_once, words)?;
         let mut sums = Tensor::unspecified([parts * points * plane], DType::F32)?;
         let at = SendPointer(sums.as_mut_slice()?.as_mut_ptr());
         let zeros = vec![E::zeroed(); panels.most_padded().max(area)];
-        cx.pool.run(parts, |part| {
+        let add_part = |part: usize| {
             scratch.with(|space| {
                 let slabs = Slabs::<E, D, S, M0, N0, M, N, PAIRS> {
                     job: self,
@@ -119,7 +128,12 @@ impl<E: VectorElement> WeightGradient<'_, E> {
                     slabs.add(cx, first..end.min(first + slab), first == part * length);
                 }
             });
-        });
+        };
+        // Outside a task of the pool, a slab is shared by all threads.
+        match at_once {
+            1 => (0..parts).for_each(add_part),
+            _ => cx.pool.run(parts, add_part),
+        }
         cx.pool.run(points, |point| {
             // SAFETY: every part has a plane for each point, which this task alone touches.
             let of = |part: usize| unsafe {
