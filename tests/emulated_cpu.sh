@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Runs the program on an emulated processor, for instruction sets that this machine lacks:
+#
+#   cargo build --release -p genesis-train
+#   tests/emulated_cpu.sh sapphire_rapids selftest conv3d --threads 1 --precision bf16    # AVX-512 with bf16 products
+#   tests/emulated_cpu.sh corei7_skylake_x selftest conv3d --threads 1                    # AVX-512 without
+#   PROGRAM=target/debug/deps/cases-... tests/emulated_cpu.sh sapphire_rapids             # any other, a test for one
+#
+# Bochs 3.0 boots a Linux kernel that runs nothing else; what it prints is printed here. Emulated time means nothing,
+# and is about a hundred times ours. AMX stays off: Bochs 3.0 refuses to enable its tiles.
+#
+# KERNEL is a kernel with a serial console built in (tried: 6.1, Debian's linux-image-cloud-amd64). The rest is in
+# Debian 13: bochs bochsbios vgabios isolinux syslinux-common genisoimage cpio busybox-static. On another system,
+# ROOT names a folder with these (debootstrap --variant=minbase --include=... trixie ROOT); it is entered by chroot.
+set -euo pipefail
+model=${1:?"the model: bochs --help cpu lists them"}
+shift
+program=${PROGRAM:-target/release/genesis}
+root=${ROOT:-}
+kernel=${KERNEL:?"the path of a Linux kernel"}
+inside=()
+[ -z "$root" ] || inside=(chroot "$root")
+
+work=$(mktemp -d "$root/tmp/emulated_cpu.XXXXXX")
+at=${work#"$root"}
+trap 'kill ${bochs:-} ${viewer:-} 2>/dev/null || true; rm -rf "$work"' EXIT
+
+# What the kernel finds: the program with its libraries, and an init that runs it.
+mkdir -p "$work"/system/{bin,lib,lib64,proc,sys,dev,tmp} "$work/iso/isolinux"
+cp "$root/bin/busybox" "$work/system/bin/"
+cp "$program" "$work/system/bin/program"
+strip "$work/system/bin/program"
+ldd "$program" | awk '/=> \//{print $3}' | xargs -I{} cp {} "$work/system/lib/"
+cp /lib64/ld-linux-x86-64.so.2 "$work/system/lib64/"
+cat > "$work/system/init" <<INIT
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
+export PATH=/bin HOME=/tmp LD_LIBRARY_PATH=/lib ${ENVIRONMENT:-}
+program $*
+echo "exit code \$?"
+echo "no more to come"
+# The serial line is written out in blocks.
+head -c 8192 /dev/zero | tr '\0' ' '
+INIT
+chmod +x "$work/system/init"
+"${inside[@]}" sh -c "cd $at/system && find . | cpio --quiet -o -H newc" | gzip -1 > "$work/iso/initrd.gz"
+cp "$kernel" "$work/iso/vmlinuz"
+cp "$root/usr/lib/ISOLINUX/isolinux.bin" "$root/usr/lib/syslinux/modules/bios/ldlinux.c32" "$work/iso/isolinux/"
+# Bits that Bochs announces and does not carry out: AMX tiles (600), SERIALIZE (590), ENQCMD (541). ACPI would enter
+# the system management mode, from which Bochs does not return with this processor's control registers.
+cat > "$work/iso/isolinux/isolinux.cfg" <<CONFIG
+default genesis
+label genesis
+ kernel /vmlinuz
+ append initrd=/initrd.gz console=ttyS0,115200 quiet nokaslr mitigations=off lpj=1000000 tsc=unstable acpi=off nopku noxsaves clearcpuid=600,590,541
+CONFIG
+"${inside[@]}" genisoimage -quiet -R -o "$at/boot.iso" -b isolinux/isolinux.bin -c isolinux/boot.cat \
+    -no-emul-boot -boot-load-size 4 -boot-info-table "$at/iso"
+
+cat > "$work/bochsrc" <<CONFIG
+cpu: model=$model, count=1, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=1
+megs: ${MEGABYTES:-2048}
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+ata0-master: type=cdrom, path=$at/boot.iso, status=inserted
+boot: cdrom
+com1: enabled=1, mode=file, dev=$at/serial.txt
+log: $at/bochs.log
+panic: action=fatal
+error: action=ignore
+info: action=report
+display_library: rfb, options="timeout=60"
+clock: sync=none
+CONFIG
+touch "$work/serial.txt"
+"${inside[@]}" bochs-bin -q -f "$at/bochsrc" > "$work/bochs.out" 2>&1 < /dev/null &
+bochs=$!
+# Its screen is shown to nobody, but it waits for somebody to look.
+port() { sed -n 's/.*listening for connections on port \([0-9]*\).*/\1/p' "$work/bochs.log" 2>/dev/null; }
+until [ -n "$(port)" ]; do
+    kill -0 "$bochs" || { tail -1 "$work/bochs.out" >&2; exit 1; }
+    sleep 0.2
+done
+python3 - "$(port)" <<'VIEWER' &
+import socket, sys
+screen = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+screen.sendall(screen.recv(12))
+screen.recv(4)
+screen.sendall(b"\1")
+try:
+    while screen.recv(65536):
+        pass
+except OSError:
+    pass
+VIEWER
+viewer=$!
+while kill -0 "$bochs" 2>/dev/null && ! grep -q "no more to come" "$work/serial.txt"; do sleep 1; done
+kill "$bochs" 2>/dev/null || true
+tr -d '\r' < "$work/serial.txt" | sed -n '/no more to come/q;p'
+if ! grep -q "^exit code 0" "$work/serial.txt"; then
+    grep PANIC "$work/bochs.log" >&2 || true
+    exit 1
+fi
