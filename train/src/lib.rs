@@ -27,6 +27,7 @@ mod text_file;
 pub mod trace;
 pub mod training;
 pub mod volume;
+mod workers;
 
 pub use error::{Error, Result};
 pub use precision::Precision;

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 
 /// Address space taken at a time, if the system gives so much.
 const SEGMENT: usize = if cfg!(miri) { 4 << 20 } else { 64 << 30 };
+/// What is left of the address space for all else: threads, files, a plot of the loss. Where that fails, the
+/// standard library ends the process.
+const REST: usize = if cfg!(miri) { 0 } else { 64 << 20 };
 /// Blocks begin at multiples of this: a page.
 const GRAIN: usize = 4096;
 /// Segments begin at multiples of this: a huge page.
@@ -88,22 +91,31 @@ impl Arena {
     }
 }
 
+/// Address space for `bytes` from the first boundary of a huge page on, if there is so much.
+fn reserve(bytes: usize) -> Option<MmapMut> {
+    let mut options = MmapOptions::new();
+    options.len(bytes.checked_add(HUGE_PAGE)?);
+    // Miri, which checks this code, knows neither reservations nor advice.
+    if !cfg!(miri) {
+        options.no_reserve_swap();
+    }
+    options.map_anon().ok()
+}
+
 impl Segment {
-    /// A segment that holds `bytes`, and much more where the system allows it.
+    /// A segment that holds `bytes`, and much more where the system allows it: as much again stays for others
+    /// unless the segment holds nothing but `bytes`, and [`REST`] always.
     fn new(bytes: usize) -> Option<Self> {
         let mut size = bytes.max(SEGMENT);
         let map = loop {
-            let mut options = MmapOptions::new();
-            options.len(size.checked_add(HUGE_PAGE)?);
-            // Miri, which checks this code, knows neither reservations nor advice.
-            if !cfg!(miri) {
-                options.no_reserve_swap();
+            let others = if size > bytes { size } else { 0 }.checked_add(REST)?;
+            if reserve(size.checked_add(others)?).is_some() {
+                break reserve(size)?;
             }
-            match options.map_anon() {
-                Ok(map) => break map,
-                Err(_) if size > bytes => size = (size / 2).max(bytes),
-                Err(_) => return None,
+            if size == bytes {
+                return None;
             }
+            size = (size / 2).max(bytes);
         };
         // Fewer and cheaper page faults; where it is refused, memory works all the same.
         #[cfg(all(target_os = "linux", not(miri)))]

@@ -5,7 +5,10 @@
 //! serves any size ([`arena`]). From the third step on nothing is taken from the system.
 //! [`statistics`] shows live and peak bytes and how often the system was asked.
 
+mod address_space;
 mod arena;
+
+pub use address_space::{address_space_bytes, share_limited_address_space};
 
 use crate::{Error, Result};
 use arena::Arena;

@@ -16,6 +16,7 @@ fn end_with_code_1_when_memory_runs_out() {
 
 fn main() -> ExitCode {
     end_with_code_1_when_memory_runs_out();
+    genesis_tensor::memory::share_limited_address_space();
     let cli = Cli::parse();
     genesis_train::progress::init_logging(cli.common().verbose, cli.common().quiet);
     std::panic::set_hook(Box::new(|panic| {

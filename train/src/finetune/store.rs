@@ -1,6 +1,7 @@
 //! Samples in memory: read on first use, kept up to a bound, read again when they had to make room.
 
 use crate::progress::Progress;
+use crate::workers::on_threads;
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
 use std::collections::VecDeque;
@@ -137,20 +138,16 @@ pub fn in_parallel<T: Send>(
 ) -> Vec<Result<T>> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<T>>>> = Mutex::new((0..count).map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                let pool = ThreadPool::new(1);
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    let done = work(&pool, index);
-                    lock(&results)[index] = Some(done);
-                    progress.advance(1);
-                }
-            });
+    on_threads(threads.min(count), || {
+        let pool = ThreadPool::new(1);
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return;
+            }
+            let done = work(&pool, index);
+            lock(&results)[index] = Some(done);
+            progress.advance(1);
         }
     });
     progress.finish();

@@ -14,6 +14,7 @@ use super::tissue::Background;
 use super::tree::{Growth, grow};
 use super::{Phantom, PhantomConfig, label};
 use crate::error::{Error, Result};
+use crate::workers::on_threads;
 use genesis_tensor::random::{Purpose, Stream};
 use std::sync::Mutex;
 
@@ -140,13 +141,7 @@ impl Scene<'_> {
                     self.slab(i * SLAB, hounsfield, labels);
                 }
             };
-            let workers = threads.clamp(1, nx.div_ceil(SLAB));
-            std::thread::scope(|scope| {
-                for _ in 1..workers {
-                    scope.spawn(work);
-                }
-                work();
-            });
+            on_threads(threads.min(nx.div_ceil(SLAB)), work);
         }
         (hounsfield, labels)
     }

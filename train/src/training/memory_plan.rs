@@ -115,7 +115,10 @@ fn allowed() -> Option<(usize, &'static str)> {
     let group = limit_of_groups(&groups, Path::new("/sys/fs/cgroup"));
     let machine = memory::machine_bytes().map(|bytes| (bytes, "what the machine has"));
     let group = group.map(|bytes| (bytes, "the limit of its control group (container)"));
-    machine.into_iter().chain(group).min_by_key(|&(bytes, _)| bytes)
+    // Address space is needed for more than memory, so this refuses only what cannot be.
+    let space =
+        memory::address_space_bytes().map(|bytes| (bytes, "the limit of its address space (ulimit -v)"));
+    machine.into_iter().chain(group).chain(space).min_by_key(|&(bytes, _)| bytes)
 }
 
 /// The lowest limit of the control groups in `groups` (lines of `/proc/self/cgroup`) and of those around them.

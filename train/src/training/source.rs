@@ -2,10 +2,13 @@
 
 use crate::bad_volume::{OnBadVolume, Skipped};
 use crate::volume::CubeFile;
+use crate::workers::on_threads;
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Cubes passed over that are told of one by one; a report has all.
 const TOLD: usize = 5;
@@ -81,15 +84,20 @@ impl CubeFiles {
     pub fn usable(self, policy: OnBadVolume, threads: usize) -> Result<(Self, Vec<Skipped>)> {
         let each = self.count().div_ceil(threads.max(1)).max(1);
         let files = &self;
-        let scans: Vec<Result<Vec<usize>>> = std::thread::scope(|scope| {
-            let scans: Vec<_> = (0..self.count())
-                .step_by(each)
-                .map(|first| scope.spawn(move || files.scan(first..files.count().min(first + each), policy)))
-                .collect();
-            scans.into_iter().map(join).collect()
+        let next = AtomicUsize::new(0);
+        let scans: Mutex<BTreeMap<usize, Result<Vec<usize>>>> = Mutex::default();
+        on_threads(threads, || {
+            loop {
+                let first = next.fetch_add(each, Ordering::Relaxed);
+                if first >= files.count() {
+                    return;
+                }
+                let scan = files.scan(first..files.count().min(first + each), policy);
+                scans.lock().unwrap_or_else(PoisonError::into_inner).insert(first, scan);
+            }
         });
         let mut bad = Vec::new();
-        for scan in scans {
+        for scan in scans.into_inner().unwrap_or_else(PoisonError::into_inner).into_values() {
             bad.extend(scan?);
         }
         let mut skipped = Vec::new();
@@ -157,11 +165,6 @@ impl CubeFiles {
         let (path, cubes) = &self.files[file];
         (path, cubes, number - self.firsts[file])
     }
-}
-
-/// What a thread made; its panic goes on here.
-fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Extents as "64x64x32".

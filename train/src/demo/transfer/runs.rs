@@ -14,6 +14,7 @@ use crate::progress::Progress;
 use crate::report::metrics::{Split, read_metrics};
 use crate::trace::TraceRequest;
 use crate::training::{Execution, load_network};
+use crate::workers::on_threads;
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
 use serde::Serialize;
@@ -100,25 +101,21 @@ pub fn run_all(transfer: &Transfer<'_>, crops: &Crops) -> Result<Finished> {
     let progress = Progress::new("fine-tuning", jobs.len() as u64, transfer.quiet);
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Outcome>>> = Mutex::new(jobs.iter().map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..transfer.threads.clamp(1, jobs.len()) {
-            scope.spawn(|| {
-                // Dozens of runs would drown the demo's own lines.
-                tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), || {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(job) = jobs.get(index) else { return };
-                        let result = job.run(transfer, crops, &weights, &cases);
-                        let failed = result.is_err();
-                        results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
-                        if failed {
-                            next.store(jobs.len(), Ordering::Relaxed);
-                        }
-                        progress.advance(1);
-                    }
-                });
-            });
-        }
+    on_threads(transfer.threads.min(jobs.len()), || {
+        // Dozens of runs would drown the demo's own lines.
+        tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(job) = jobs.get(index) else { return };
+                let result = job.run(transfer, crops, &weights, &cases);
+                let failed = result.is_err();
+                results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+                if failed {
+                    next.store(jobs.len(), Ordering::Relaxed);
+                }
+                progress.advance(1);
+            }
+        });
     });
     progress.finish();
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
