@@ -2,8 +2,8 @@
 # Runs the program on an emulated processor, for instruction sets that this machine lacks:
 #
 #   cargo build --release -p genesis-train
-#   tests/emulated_cpu.sh sapphire_rapids selftest conv3d --threads 1 --precision bf16    # AVX-512 with bf16 products
-#   tests/emulated_cpu.sh corei7_skylake_x selftest conv3d --threads 1                    # AVX-512 without
+#   tests/emulated_cpu.sh corei7_skylake_x selftest conv3d --threads 1                    # AVX-512
+#   tests/emulated_cpu.sh sapphire_rapids selftest linear --threads 1 --precision bf16    # and bf16 products, see below
 #   PROGRAM=target/debug/deps/cases-... tests/emulated_cpu.sh sapphire_rapids             # any other, a test for one
 #
 # Bochs 3.0 boots a Linux kernel that runs nothing else; what it prints is printed here at the end. Emulated time means
@@ -11,7 +11,8 @@
 # seconds. What to know of Bochs 3.0: AMX stays off, it refuses to enable the tiles; VCVTNE2PS2BF16 is wrong, its upper
 # half comes from beyond the register (convert_ne_fp32_to_bfloat16(op1.vmm32u(n)) wants n - DWORD_ELEMENTS(len)), so
 # kernels that use it fail there: to try what surrounds it, put two VCVTNEPS2BF16 in its place. Seen to pass like that
-# on sapphire_rapids (2026-11-29): the bf16 cases of linear and conv_transpose3d, three shapes in all tilings of Winograd.
+# on sapphire_rapids (2026-11-29): the bf16 cases of linear and conv_transpose3d, three shapes in all tilings of Winograd;
+# on corei7_skylake_x, as it is: all cases of conv3d and activation.
 #
 # KERNEL is a kernel with a serial console built in (tried: 6.1, Debian's linux-image-cloud-amd64). The rest is in
 # Debian 13: bochs bochsbios vgabios isolinux syslinux-common genisoimage cpio busybox-static. On another system,
