@@ -13,6 +13,7 @@
 mod cube;
 mod forward;
 mod grid;
+mod operand;
 mod plan;
 mod product;
 mod scheme;
