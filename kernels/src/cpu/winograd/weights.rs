@@ -5,9 +5,10 @@
 
 use super::cube::{self, Load, MOST, PairPlanes, Planes};
 use super::scheme::Scheme;
-use super::{Chunk, Panels};
+use super::{Chunk, LINE, Panels};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::Weights;
+use crate::cpu::element::Store;
 use crate::cpu::vector::Vector;
 use crate::{Context, Result};
 use genesis_tensor::parallel::SendPointer;
@@ -39,7 +40,9 @@ pub(super) fn transform<
 ) -> Result<Transformed> {
     let plane = panels.blocks * panels.depth * panels.width + super::STAGGER;
     let mut words = Tensor::unspecified([N0 * N * N * plane], DType::F32)?;
-    let out = SendPointer(words.as_mut_slice()?.as_mut_ptr());
+    let slice = words.as_mut_slice()?;
+    let store = Store::of(cx.isa, slice);
+    let out = SendPointer(slice.as_mut_ptr());
     cx.pool.run(panels.blocks * panels.chunks.len(), |task| {
         let (block, chunk) = (task / panels.chunks.len(), &panels.chunks[task % panels.chunks.len()]);
         cx.isa.launch_vector(Piece::<D, S, M0, N0, M, N, PAIRS> {
@@ -50,6 +53,7 @@ pub(super) fn transform<
             block,
             out: out.get(),
             plane,
+            store,
             scheme: PhantomData,
         });
     });
@@ -65,18 +69,20 @@ struct Piece<'a, D, S, const M0: usize, const N0: usize, const M: usize, const N
     block: usize,
     out: *mut f32,
     plane: usize,
+    store: Store,
     scheme: PhantomData<(D, S)>,
 }
 
-/// 27 taps of a vector of outputs.
+/// 27 taps of a vector of outputs, the lanes from `lane` on.
 struct Taps<'a> {
-    lanes: &'a [[f32; 16]; TAPS],
+    lanes: &'a [[f32; LINE]; TAPS],
+    lane: usize,
     flip: bool,
 }
 
 /// Turns the taps of `count` outputs, `step` apart in `from`, into a row of outputs for each tap.
 #[inline(always)]
-fn turn(from: &[f32], step: usize, count: usize, lanes: &mut [[f32; 16]; TAPS]) {
+fn turn(from: &[f32], step: usize, count: usize, lanes: &mut [[f32; LINE]; TAPS]) {
     let output = |lane: usize| &from[lane * step..lane * step + TAPS];
     #[cfg(target_arch = "x86_64")]
     let whole = count / 4 * 4;
@@ -110,8 +116,8 @@ impl<V: Vector> Load<V> for Taps<'_> {
     #[inline(always)]
     unsafe fn load(&self, index: usize) -> V {
         let tap = if self.flip { TAPS - 1 - index } else { index };
-        // SAFETY: a row of 16 values holds any vector.
-        unsafe { V::load(self.lanes.get_unchecked(tap).as_ptr()) }
+        // SAFETY: `lane` and the vector's lanes lie within a row.
+        unsafe { V::load(self.lanes.get_unchecked(tap).as_ptr().add(self.lane)) }
     }
 }
 
@@ -128,40 +134,58 @@ impl<
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { weights, panels, chunk, .. } = self;
-        let mut lanes = [[0.0f32; 16]; TAPS];
-        let mut held = [0.0f32; MOST * 16];
-        // SAFETY: `out` has `N³` planes of all blocks and chunks, and this (block, chunk) is written by
-        // this piece alone; the slices of `weights` are checked.
-        unsafe {
-            for vector in 0..panels.width / V::LANES {
-                let first = self.block * panels.width + vector * V::LANES;
-                let count = panels.outputs.saturating_sub(first).min(V::LANES);
-                for channel in 0..chunk.padded {
-                    // A panel may have vectors that lie wholly beyond the outputs.
-                    if channel < chunk.count && count > 0 {
-                        let from =
-                            first * weights.output_stride + (chunk.of_all + channel) * weights.input_stride;
-                        turn(&weights.values[from..], weights.output_stride, count, &mut lanes);
+        let mut lanes = [[0.0f32; LINE]; TAPS];
+        let mut held = [0.0f32; MOST * LINE];
+        // Whole lines, point after point: half a line at a time each would be fetched from memory twice.
+        let mut lines = [0.0f32; MOST * LINE];
+        let together = panels.width.min(LINE);
+        for lane in (0..panels.width).step_by(together) {
+            let first = self.block * panels.width + lane;
+            let count = panels.outputs.saturating_sub(first).min(together);
+            for channel in 0..chunk.padded {
+                // A panel may have vectors that lie wholly beyond the outputs.
+                if channel < chunk.count && count > 0 {
+                    let from =
+                        first * weights.output_stride + (chunk.of_all + channel) * weights.input_stride;
+                    turn(&weights.values[from..], weights.output_stride, count, &mut lanes);
+                }
+                if channel >= chunk.count || count < together {
+                    let kept = if channel < chunk.count { count } else { 0 };
+                    lanes.iter_mut().for_each(|row| row[kept..].fill(0.0));
+                }
+                for vector in (0..together).step_by(V::LANES) {
+                    let taps = Taps { lanes: &lanes, lane: vector, flip: self.flip };
+                    // SAFETY: `lines` has a line for every point, `held` a vector for every point and vector
+                    // of a line.
+                    unsafe {
+                        let mut to = Planes { at: lines.as_mut_ptr().add(vector), plane: LINE };
+                        if PAIRS {
+                            let held = held.as_mut_ptr().add(vector * MOST);
+                            let mut to = PairPlanes { to, held, second: channel % 2 == 1 };
+                            cube::apply::<V, D::Weight, S::Weight, 3, N0, 3, N>(&taps, &mut to);
+                        } else {
+                            cube::apply::<V, D::Weight, S::Weight, 3, N0, 3, N>(&taps, &mut to);
+                        }
                     }
-                    if channel >= chunk.count || count < V::LANES {
-                        let kept = if channel < chunk.count { count } else { 0 };
-                        lanes.iter_mut().for_each(|row| row[kept..].fill(0.0));
-                    }
-                    let taps = Taps { lanes: &lanes, flip: self.flip };
-                    let word = if PAIRS { channel / 2 } else { channel };
-                    let row = self.block * panels.depth + chunk.word + word;
-                    let at = self.out.add(row * panels.width + vector * V::LANES);
-                    let to = Planes { at, plane: self.plane };
-                    if PAIRS {
-                        let held = held.as_mut_ptr();
-                        let mut to = PairPlanes { to, held, second: channel % 2 == 1 };
-                        cube::apply::<V, D::Weight, S::Weight, 3, N0, 3, N>(&taps, &mut to);
-                    } else {
-                        let mut to = to;
-                        cube::apply::<V, D::Weight, S::Weight, 3, N0, 3, N>(&taps, &mut to);
+                }
+                if PAIRS && channel % 2 == 0 {
+                    continue;
+                }
+                let row = self.block * panels.depth + chunk.word + if PAIRS { channel / 2 } else { channel };
+                for (point, line) in lines.as_chunks::<LINE>().0.iter().enumerate().take(N0 * N * N) {
+                    // SAFETY: `out` has a plane of all blocks and chunks for each point, and the row of this
+                    // (block, chunk, channel) is written by this piece alone.
+                    unsafe {
+                        let to = self.out.add(point * self.plane + row * panels.width + lane);
+                        if together == LINE {
+                            self.store.block(&mut *to.cast::<[f32; LINE]>(), *line);
+                        } else {
+                            to.copy_from_nonoverlapping(line.as_ptr(), together);
+                        }
                     }
                 }
             }
         }
+        self.store.finish();
     }
 }
