@@ -63,6 +63,11 @@ impl Vector for F32x8 {
         unsafe { _mm256_storeu_ps(to, self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's contract.
+        unsafe { _mm256_stream_ps(to, self.0) }
+    }
+    #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
         // SAFETY: the caller's contract; masked-off lanes are not accessed.
         unsafe { _mm256_maskstore_ps(to, Self::mask(count), self.0) }

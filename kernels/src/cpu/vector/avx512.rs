@@ -66,6 +66,11 @@ impl<const BF16: bool> Vector for Avx512<BF16> {
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's contract.
+        unsafe { _mm512_stream_ps(to, self.0) }
+    }
+    #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
         // SAFETY: the caller's contract; masked-off lanes are not accessed.
         unsafe { _mm512_mask_storeu_ps(to, Self::mask(count), self.0) }

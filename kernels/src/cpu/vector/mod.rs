@@ -20,6 +20,16 @@ pub(crate) use avx512::{F32x16, F32x16Bf16};
 use half::bf16;
 pub(crate) use portable::Portable;
 
+/// Must follow the last [`Vector::stream`] of a task, whose end hands the memory to other threads.
+#[inline(always)]
+pub(crate) fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction belongs to SSE, so to every x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// A register of f32 lanes.
 pub(crate) trait Vector: Copy {
     /// Number of lanes.
@@ -44,6 +54,17 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `to` is valid for writing `LANES` values.
     unsafe fn store(self, to: *mut f32);
+
+    /// As [`Vector::store`], past the caches where the machine can: for whole lines that nobody reads soon.
+    /// Other threads see it after [`fence`].
+    ///
+    /// # Safety
+    /// As [`Vector::store`]; `to` is aligned to the size of the vector.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's contract.
+        unsafe { self.store(to) }
+    }
 
     /// Stores the first `count` lanes. `count` may be `LANES` or more.
     ///

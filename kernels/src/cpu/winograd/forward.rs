@@ -243,6 +243,7 @@ impl<
                                     sums_row: self.sums_cubes.tile,
                                     sums_vector: self.sums_cubes.vector(),
                                     fresh: number == 0,
+                                    streamed: false,
                                 };
                                 match (V::LANES, panels.width / V::LANES, PAIRS) {
                                     (16, 4, false) => {

@@ -28,6 +28,8 @@ pub(super) struct Block {
     pub sums_vector: usize,
     /// True to start from 0 rather than from what `sums` holds.
     pub fresh: bool,
+    /// True to store the sums past the caches, where they fill whole lines.
+    pub streamed: bool,
 }
 
 /// `sums[m][v] (+)= Σ broadcast[m][k] · vectors[k][v]`.
@@ -40,7 +42,8 @@ pub(super) struct Block {
 /// compiler load the vectors of all INNER steps first and spill them.
 ///
 /// # Safety
-/// The machine has the instruction set of `V`; MR rows, all steps and NV vectors are valid.
+/// The machine has the instruction set of `V`; MR rows, all steps and NV vectors are valid; the sums are
+/// aligned to vectors where `streamed`.
 #[inline(always)]
 pub(super) unsafe fn multiply<
     V: Vector,
@@ -121,7 +124,11 @@ pub(super) unsafe fn multiply<
                 if OVER_TILES && !block.fresh {
                     sums[m][v] = V::load(held).add(sums[m][v]);
                 }
-                sums[m][v].store(held);
+                if OVER_TILES && block.streamed {
+                    sums[m][v].stream(held);
+                } else {
+                    sums[m][v].store(held);
+                }
             }
         }
     }

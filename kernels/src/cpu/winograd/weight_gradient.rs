@@ -14,7 +14,8 @@ use super::scheme::Scheme;
 use super::{Chunk, Grid, LINE, Panels, STAGGER, Scratch, Source};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::WeightLayout;
-use crate::cpu::vector::{Vector, VectorElement};
+use crate::cpu::element::Store;
+use crate::cpu::vector::{Vector, VectorElement, fence};
 use crate::{Context, Result};
 use genesis_tensor::parallel::SendPointer;
 use genesis_tensor::{DType, Tensor};
@@ -92,7 +93,11 @@ impl<E: VectorElement> WeightGradient<'_, E> {
         let at_once = if wasteful(parts, threads) { 1 } else { threads };
         let scratch = Scratch::new(at_once, words)?;
         let mut sums = Tensor::unspecified([parts * points * plane], DType::F32)?;
-        let at = SendPointer(sums.as_mut_slice()?.as_mut_ptr());
+        let written = sums.as_mut_slice()?;
+        // Nobody reads sums of a single slab before the last transform.
+        let once = length <= slab && slab <= PRODUCT_RUNS * RUN;
+        let streamed = once && Store::of(cx.isa, written) != Store::Cached;
+        let at = SendPointer(written.as_mut_ptr());
         let zeros = vec![E::zeroed(); panels.most_padded().max(area)];
         let add_part = |part: usize| {
             scratch.with(|space| {
@@ -103,6 +108,7 @@ impl<E: VectorElement> WeightGradient<'_, E> {
                     gradient: SendPointer(space.wrapping_add(split)),
                     sums: SendPointer(at.get().wrapping_add(part * points * plane)),
                     plane,
+                    streamed,
                     zeros: &zeros,
                     scheme: PhantomData,
                 };
@@ -154,6 +160,8 @@ struct Slabs<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, cons
     /// `[point][vector of inputs][block of outputs][lane of inputs][width]`, a point every `plane`.
     sums: SendPointer<f32>,
     plane: usize,
+    /// Whether the sums are stored past the caches.
+    streamed: bool,
     zeros: &'a [E],
     scheme: PhantomData<(D, S)>,
 }
@@ -209,6 +217,7 @@ impl<
                     blocks: panels.blocks,
                     runs,
                     fresh,
+                    streamed: self.streamed,
                 });
             });
         }
@@ -343,6 +352,7 @@ struct Products<const PAIRS: bool> {
     blocks: usize,
     runs: usize,
     fresh: bool,
+    streamed: bool,
 }
 
 impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
@@ -385,6 +395,7 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
                                 sums_row: right.width,
                                 sums_vector: V::LANES,
                                 fresh: self.fresh && first == 0,
+                                streamed: self.streamed,
                             };
                             match (V::LANES, PAIRS) {
                                 (16, false) => product::multiply::<V, 8, 2, RUN, PAIRS, true>(&product),
@@ -398,6 +409,9 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
                     }
                 }
             }
+        }
+        if self.streamed {
+            fence();
         }
     }
 }
