@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Array;
+use crate::cpu::element::Store;
 use crate::op::Operation;
 use crate::ops::conv3d::Conv3d;
 use genesis_tensor::random::{Purpose, Stream};
@@ -119,6 +120,20 @@ fn every_tiling_and_format_matches_the_definition() {
                 assert!(full.output < bound && full.input < bound && full.weight < bound, "{what}: {full:?}");
             }
         }
+    }
+}
+
+#[test]
+fn large_weights_and_sums_stored_past_the_caches_match_the_definition() {
+    genesis_tensor::memory::set_poison(true);
+    let (channels, outputs) = ([96, 80], 150);
+    let cx = Context::with_isa(2, Isa::detect());
+    let bytes = 216 * channels.iter().sum::<usize>() * outputs * size_of::<f32>();
+    assert_ne!(Store::of(cx.isa, &vec![0u8; bytes]), Store::Cached);
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        let cx = Context::with_isa(2, isa);
+        let found = errors::<f32>(&cx, Method::FourF32, [4, 4, 5], [[1; 2]; 3], channels, outputs);
+        assert!(found.output < 1e-5 && found.input < 1e-5 && found.weight < 1e-5, "{isa}: {found:?}");
     }
 }
 
