@@ -202,6 +202,7 @@ impl<
             let from = rows * panels.blocks * panels.width;
             rows += chunk.padded;
             let points = N0 * N * N;
+            // By the number of threads, as no point's bits depend on the others.
             let length = (points / (4 * cx.pool.threads())).clamp(1, POINTS);
             cx.pool.run(points.div_ceil(length), |task| {
                 let [input, gradient] = self.operands;
