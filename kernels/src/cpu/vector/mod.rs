@@ -20,16 +20,6 @@ pub(crate) use avx512::{F32x16, F32x16Bf16};
 use half::bf16;
 pub(crate) use portable::Portable;
 
-/// Must follow the last [`Vector::stream`] of a task, whose end hands the memory to other threads.
-#[inline(always)]
-pub(crate) fn fence() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the instruction belongs to SSE, so to every x86-64.
-    unsafe {
-        std::arch::x86_64::_mm_sfence();
-    }
-}
-
 /// A register of f32 lanes.
 pub(crate) trait Vector: Copy {
     /// Number of lanes.
@@ -56,7 +46,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
 
     /// As [`Vector::store`], past the caches where the machine can: for whole lines that nobody reads soon.
-    /// Other threads see it after [`fence`].
+    /// Other threads see it after [`Store::finish`](crate::cpu::element::Store::finish).
     ///
     /// # Safety
     /// As [`Vector::store`]; `to` is aligned to the size of the vector.

@@ -15,7 +15,7 @@ use super::{Chunk, Grid, LINE, Panels, STAGGER, Scratch, Source};
 use crate::cpu::VectorKernel;
 use crate::cpu::convolution::WeightLayout;
 use crate::cpu::element::Store;
-use crate::cpu::vector::{Vector, VectorElement, fence};
+use crate::cpu::vector::{Vector, VectorElement};
 use crate::{Context, Result};
 use genesis_tensor::parallel::SendPointer;
 use genesis_tensor::{DType, Tensor};
@@ -96,7 +96,7 @@ impl<E: VectorElement> WeightGradient<'_, E> {
         let written = sums.as_mut_slice()?;
         // Nobody reads sums of a single slab before the last transform.
         let once = length <= slab && slab <= PRODUCT_RUNS * RUN;
-        let streamed = once && Store::of(cx.isa, written) != Store::Cached;
+        let store = if once { Store::of(cx.isa, written) } else { Store::Cached };
         let at = SendPointer(written.as_mut_ptr());
         let zeros = vec![E::zeroed(); panels.most_padded().max(area)];
         let add_part = |part: usize| {
@@ -108,7 +108,7 @@ impl<E: VectorElement> WeightGradient<'_, E> {
                     gradient: SendPointer(space.wrapping_add(split)),
                     sums: SendPointer(at.get().wrapping_add(part * points * plane)),
                     plane,
-                    streamed,
+                    store,
                     zeros: &zeros,
                     scheme: PhantomData,
                 };
@@ -160,8 +160,8 @@ struct Slabs<'a, E, D, S, const M0: usize, const N0: usize, const M: usize, cons
     /// `[point][vector of inputs][block of outputs][lane of inputs][width]`, a point every `plane`.
     sums: SendPointer<f32>,
     plane: usize,
-    /// Whether the sums are stored past the caches.
-    streamed: bool,
+    /// How the sums are stored.
+    store: Store,
     zeros: &'a [E],
     scheme: PhantomData<(D, S)>,
 }
@@ -218,7 +218,7 @@ impl<
                     blocks: panels.blocks,
                     runs,
                     fresh,
-                    streamed: self.streamed,
+                    store: self.store,
                 });
             });
         }
@@ -353,7 +353,7 @@ struct Products<const PAIRS: bool> {
     blocks: usize,
     runs: usize,
     fresh: bool,
-    streamed: bool,
+    store: Store,
 }
 
 impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
@@ -396,7 +396,7 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
                                 sums_row: right.width,
                                 sums_vector: V::LANES,
                                 fresh: self.fresh && first == 0,
-                                streamed: self.streamed,
+                                streamed: self.store != Store::Cached,
                             };
                             match (V::LANES, PAIRS) {
                                 (16, false) => product::multiply::<V, 8, 2, RUN, PAIRS, true>(&product),
@@ -411,9 +411,7 @@ impl<const PAIRS: bool> VectorKernel for Products<PAIRS> {
                 }
             }
         }
-        if self.streamed {
-            fence();
-        }
+        self.store.finish();
     }
 }
 
