@@ -1,11 +1,10 @@
 //! Samples in memory: read on first use, kept up to a bound, read again when they had to make room.
 
+use crate::Result;
 use crate::progress::Progress;
-use crate::workers::on_threads;
-use crate::{Error, Result};
+use crate::workers::in_order;
 use genesis_tensor::parallel::ThreadPool;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a [`Store`] holds.
@@ -136,26 +135,13 @@ pub fn in_parallel<T: Send>(
     progress: &Progress,
     work: impl Fn(&ThreadPool, usize) -> Result<T> + Sync,
 ) -> Vec<Result<T>> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<T>>>> = Mutex::new((0..count).map(|_| None).collect());
-    on_threads(threads.min(count), || {
-        let pool = ThreadPool::new(1);
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return;
-            }
-            let done = work(&pool, index);
-            lock(&results)[index] = Some(done);
-            progress.advance(1);
-        }
+    let done = in_order(count, threads, |index| {
+        let done = work(&ThreadPool::new(1), index);
+        progress.advance(1);
+        done
     });
     progress.finish();
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let read = |result: Option<Result<T>>| {
-        result.unwrap_or_else(|| Err(Error::Work("a sample was not read".into())))
-    };
-    results.into_iter().map(read).collect()
+    done
 }
 
 #[cfg(test)]

@@ -2,13 +2,11 @@
 
 use crate::bad_volume::{OnBadVolume, Skipped};
 use crate::volume::CubeFile;
-use crate::workers::on_threads;
+use crate::workers::try_in_order;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Cubes passed over that are told of one by one; a report has all.
 const TOLD: usize = 5;
@@ -83,23 +81,10 @@ impl CubeFiles {
     /// that cannot be read, and no cube that is left.
     pub fn usable(self, policy: OnBadVolume, threads: usize) -> Result<(Self, Vec<Skipped>)> {
         let each = self.count().div_ceil(threads.max(1)).max(1);
-        let files = &self;
-        let next = AtomicUsize::new(0);
-        let scans: Mutex<BTreeMap<usize, Result<Vec<usize>>>> = Mutex::default();
-        on_threads(threads, || {
-            loop {
-                let first = next.fetch_add(each, Ordering::Relaxed);
-                if first >= files.count() {
-                    return;
-                }
-                let scan = files.scan(first..files.count().min(first + each), policy);
-                scans.lock().unwrap_or_else(PoisonError::into_inner).insert(first, scan);
-            }
-        });
-        let mut bad = Vec::new();
-        for scan in scans.into_inner().unwrap_or_else(PoisonError::into_inner).into_values() {
-            bad.extend(scan?);
-        }
+        let bad = try_in_order(self.count().div_ceil(each), threads, |piece| {
+            self.scan(piece * each..self.count().min((piece + 1) * each), policy)
+        })?;
+        let bad = bad.concat();
         let mut skipped = Vec::new();
         for &index in &bad {
             let error = self.not_finite(index);

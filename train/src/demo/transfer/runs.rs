@@ -14,16 +14,12 @@ use crate::progress::Progress;
 use crate::report::metrics::{Split, read_metrics};
 use crate::trace::TraceRequest;
 use crate::training::{Execution, load_network};
-use crate::workers::on_threads;
+use crate::workers::try_in_order;
 use crate::{Error, Result};
 use genesis_tensor::parallel::ThreadPool;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// What one run ended with.
-type Outcome = Result<(TransferRun, Detail)>;
+use std::sync::Arc;
 
 /// The learning rate of every run, three times the default, for a run this short. The Dice from scratch is as good at
 /// ten times the default, that of the pre-trained start less.
@@ -99,28 +95,16 @@ pub fn run_all(transfer: &Transfer<'_>, crops: &Crops) -> Result<Finished> {
     let cases = test_cases(transfer, crops)?;
     tracing::info!("fine-tuning {} times, {} steps each", jobs.len(), transfer.settings.steps);
     let progress = Progress::new("fine-tuning", jobs.len() as u64, transfer.quiet);
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Outcome>>> = Mutex::new(jobs.iter().map(|_| None).collect());
-    on_threads(transfer.threads.min(jobs.len()), || {
+    let runs = try_in_order(jobs.len(), transfer.threads, |index| {
         // Dozens of runs would drown the demo's own lines.
-        tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(job) = jobs.get(index) else { return };
-                let result = job.run(transfer, crops, &weights, &cases);
-                let failed = result.is_err();
-                results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
-                if failed {
-                    next.store(jobs.len(), Ordering::Relaxed);
-                }
-                progress.advance(1);
-            }
-        });
+        let quiet = tracing::subscriber::NoSubscriber::new();
+        let run =
+            tracing::subscriber::with_default(quiet, || jobs[index].run(transfer, crops, &weights, &cases));
+        progress.advance(1);
+        run
     });
     progress.finish();
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let runs = results.into_iter().flatten().collect::<Result<Vec<_>>>()?;
-    Ok(Finished { runs, cases })
+    Ok(Finished { runs: runs?, cases })
 }
 
 fn test_cases(transfer: &Transfer<'_>, crops: &Crops) -> Result<Vec<Arc<Case>>> {
