@@ -12,8 +12,8 @@
 # half comes from beyond the register (convert_ne_fp32_to_bfloat16(op1.vmm32u(n)) wants n - DWORD_ELEMENTS(len)), so
 # kernels that use it fail there: to try what surrounds it, put two VCVTNEPS2BF16 in its place. Seen to pass like that
 # on sapphire_rapids (2026-11-30): every operation's cases against the reference, avx512bf16 alone; before (2026-11-29)
-# three shapes in all tilings of Winograd; on corei7_skylake_x, as it is: all cases of conv3d and activation, and large
-# weights and sums stored past the caches.
+# three shapes in all tilings of Winograd; on corei7_skylake_x, as it is: all cases of conv3d, conv_transpose3d, linear,
+# batch_norm, max_pool3d, optimizer and activation, and large weights and sums stored past the caches.
 #
 # Nearly all of a selftest's time goes to gradients by central differences, in f64 and the same on every processor: with
 # that check and the weaker instruction sets taken out of a scratch copy, all operations take ten minutes instead of hours.
