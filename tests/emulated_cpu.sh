@@ -11,9 +11,10 @@
 # seconds. What to know of Bochs 3.0: AMX stays off, it refuses to enable the tiles; VCVTNE2PS2BF16 is wrong, its upper
 # half comes from beyond the register (convert_ne_fp32_to_bfloat16(op1.vmm32u(n)) wants n - DWORD_ELEMENTS(len)), so
 # kernels that use it fail there: to try what surrounds it, put two VCVTNEPS2BF16 in its place. Seen to pass like that
-# on sapphire_rapids (2026-11-30): every operation's cases against the reference, avx512bf16 alone; before (2026-11-29)
-# three shapes in all tilings of Winograd; on corei7_skylake_x, as it is: all cases of conv3d, conv_transpose3d, linear,
-# batch_norm, max_pool3d, optimizer and activation, and large weights and sums stored past the caches.
+# on sapphire_rapids: every operation's cases against the reference (2026-11-30, avx512bf16 alone), three shapes in all
+# tilings of Winograd (2026-11-29). On corei7_skylake_x, where nothing needs mending: all cases of conv3d and activation;
+# large weights and sums stored past the caches; and, shortened as below, conv_transpose3d, linear, batch_norm,
+# max_pool3d and optimizer.
 #
 # Nearly all of a selftest's time goes to gradients by central differences, in f64 and the same on every processor: with
 # that check and the weaker instruction sets taken out of a scratch copy, all operations take ten minutes instead of hours.
